@@ -1,0 +1,18 @@
+//! What fournil talks about: builds, runs, plans, artifacts, problems, and which moves between states are legal.
+//! Nothing here does I/O; every other module may depend on this one.
+
+pub mod artifact;
+pub mod duration;
+pub mod ids;
+pub mod log;
+pub mod plan;
+pub mod problem;
+pub mod provisioner;
+pub mod secret_text;
+pub mod state;
+
+pub use artifact::Artifact;
+pub use ids::{BuildId, ResourceId, RunId};
+pub use plan::{BuildPlan, RunPlan};
+pub use problem::Problem;
+pub use state::{BuildState, CleanupState, RunState, StepState};

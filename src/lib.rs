@@ -1,0 +1,4 @@
+//! fournil bakes OUTSCALE machine images as a service.
+
+pub mod domain;
+pub mod oapi;
