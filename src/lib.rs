@@ -1,4 +1,21 @@
-//! fournil bakes OUTSCALE machine images as a service.
+//! fournil bakes OUTSCALE machine images as a service: a request is stored, a worker runs it against the OUTSCALE API,
+//! its log streams back live, and whatever happens nothing is lost or left behind. `main.rs` is only the command line.
 
+pub mod api;
+pub mod bake;
+pub mod cli;
+pub mod client;
+pub mod communicator;
+pub mod config;
+pub mod credentials;
 pub mod domain;
+pub mod embedded_postgres;
+pub mod logs;
 pub mod oapi;
+pub mod provision;
+pub mod queue;
+pub mod serve;
+pub mod store;
+pub mod telemetry;
+pub mod template;
+pub mod worker;

@@ -1,2 +1,49 @@
-//! Command line.
-fn main() {}
+//! The command line of fournil; all it does is in the library.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use fournil::{
+    cli::{Cli, Command},
+    client::{self, Terminal},
+    config::Config,
+    credentials::provider::EnvironmentSource,
+    serve, telemetry,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::from_process();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("fournil: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("could not start")?;
+    match cli.command {
+        Command::Serve(arguments) => {
+            let environment = EnvironmentSource::of_process().variables;
+            let config = Config::load(&arguments.settings(), &environment, is_root())?;
+            telemetry::init(config.log_format, environment.get("RUST_LOG").map(String::as_str))?;
+            runtime.block_on(serve::run(config, environment))
+        }
+        Command::Openapi => {
+            print!("{}", fournil::api::openapi_yaml());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Client(command) => Ok(runtime.block_on(async {
+            client::run(command, &Terminal::of_process(), client::interrupts()).await.into()
+        })),
+    }
+}
+
+fn is_root() -> bool {
+    std::os::unix::fs::MetadataExt::uid(&match std::fs::metadata("/proc/self") {
+        Ok(process) => process,
+        Err(_) => return false,
+    }) == 0
+}

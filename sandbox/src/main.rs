@@ -1,6 +1,6 @@
 //! The command `oapi-sandbox`: reads its configuration, serves until it is told to stop.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use anyhow::Context;
 use clap::Parser;
@@ -21,15 +21,18 @@ fn main() -> anyhow::Result<()> {
         return print(&format!("{:#}", oapi_sandbox::schema()));
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     tokio::runtime::Runtime::new().context("could not start the runtime")?.block_on(serve(config))
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
-    let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let sandbox = Sandbox::build(&config).await?;
-    print(&format!("oapi-sandbox listening on {}", sandbox.url()?))?;
+    let (mut terminated, mut interrupted) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stopping = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
@@ -38,6 +41,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
         stopping.cancel();
     });
+    let sandbox = tokio::select! {
+        sandbox = Sandbox::build(&config) => sandbox?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    print(&format!("oapi-sandbox listening on {}", sandbox.url()?))?;
     sandbox.serve(stop).await
 }
 

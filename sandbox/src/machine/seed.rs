@@ -1,0 +1,142 @@
+//! The images that a fresh sandbox offers, built from Debian packages: `tiny`, in a second, from programs installed
+//! on this machine, and `debian`, a real Debian, in half a minute, on request. What makes a machine the
+//! customer's (keys, host keys, user data) is in the image, as in the cloud: an image that lost it boots without a key.
+
+mod debian;
+mod tiny;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use sha2::{Digest, Sha256};
+
+/// Run at each boot: fetches keys and user data from the metadata service when the instance is a new one.
+const FIRST_BOOT: &str = include_str!("seed/first-boot.sh");
+/// The first process of a namespace VM.
+const INIT: &str = include_str!("seed/init.sh");
+const SSHD_CONFIG: &str = "\
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+UseDNS no
+X11Forwarding no
+PrintMotd no
+AcceptEnv LANG LC_*
+MaxStartups 100:30:200
+HostKey /etc/ssh/ssh_host_ed25519_key
+Subsystem sftp /usr/lib/openssh/sftp-server
+";
+
+/// Why an image could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// A program that belongs into the image, or that builds it, is not installed.
+    #[error("{program} is not installed: apt-get install {package}")]
+    Missing {
+        /// Its path or name.
+        program: String,
+        /// The Debian package that has it.
+        package: &'static str,
+    },
+    /// A program that builds the image failed.
+    #[error("{program} failed ({status}): {output}")]
+    Failed {
+        /// What was run.
+        program: String,
+        /// How it ended.
+        status: String,
+        /// The end of what it wrote.
+        output: String,
+    },
+    /// Files could not be read or written.
+    #[error("could not {what}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Builds the `tiny` image into `cache_dir`, or answers the one that is there: busybox, bash, OpenSSH, sudo and disk
+/// tools on an ext4 without partitions, users `outscale` and `root`. Needs no root.
+pub async fn build_tiny(cache_dir: &Path) -> Result<PathBuf, SeedError> {
+    let cache_dir = cache_dir.to_owned();
+    blocking(move || tiny::build(&cache_dir)).await
+}
+
+/// Builds the `debian` image into `cache_dir`, or answers the one that is there: Debian 12 with OpenSSH, sudo, Python,
+/// curl and apt. Needs root, a Debian mirror and about 30 seconds.
+pub async fn build_debian(cache_dir: &Path) -> Result<PathBuf, SeedError> {
+    let cache_dir = cache_dir.to_owned();
+    blocking(move || debian::build(&cache_dir)).await
+}
+
+async fn blocking(
+    build: impl FnOnce() -> Result<PathBuf, SeedError> + Send + 'static,
+) -> Result<PathBuf, SeedError> {
+    tokio::task::spawn_blocking(build).await.unwrap_or_else(|error| {
+        Err(SeedError::Io { what: "finish building an image".to_owned(), source: io::Error::other(error) })
+    })
+}
+
+/// For `map_err`: says what was being done.
+fn while_doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> SeedError {
+    move |source| SeedError::Io { what: what.into(), source }
+}
+
+/// Runs a program to its end.
+fn run(command: &mut Command, package: &'static str) -> Result<String, SeedError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => SeedError::Missing { program: program.clone(), package },
+        _ => SeedError::Io { what: format!("run {program}"), source },
+    })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let written = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = written.trim().lines().rev().take(20).collect();
+    let output_end = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
+    Err(SeedError::Failed { program, status: output.status.to_string(), output: output_end })
+}
+
+/// Where an image of this content is cached.
+fn cached(cache_dir: &Path, name: &str, content: &str) -> PathBuf {
+    let digest = hex::encode(Sha256::digest(content.as_bytes()));
+    cache_dir.join(format!("{name}-{}.raw", &digest[..16]))
+}
+
+/// Makes an ext4 image of a folder; `file` appears only when `finish` is done with it.
+fn make_image(
+    folder: &Path,
+    file: &Path,
+    bytes: u64,
+    finish: impl FnOnce(&Path) -> Result<(), SeedError>,
+) -> Result<(), SeedError> {
+    // In the same folder, so that the rename is one; of our own, so that two sandboxes may build at once.
+    let parent = file.parent().unwrap_or(Path::new("."));
+    let unfinished = tempfile::Builder::new()
+        .prefix(".building-")
+        .tempfile_in(parent)
+        .map_err(while_doing(format!("write to {}", parent.display())))?;
+    unfinished.as_file().set_len(bytes).map_err(while_doing("make room for an image"))?;
+    run(
+        Command::new("mke2fs")
+            .args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", "cloudimg", "-J", "size=4"])
+            .args(["-E", "root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1", "-d"])
+            .arg(folder)
+            .arg(unfinished.path()),
+        "e2fsprogs",
+    )?;
+    finish(unfinished.path())?;
+    unfinished
+        .persist(file)
+        .map_err(|error| while_doing(format!("write {}", file.display()))(error.error))?;
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Builds a region as the command line wants it, serves it, and clears up at the end.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    backend::{
+        Backend,
+        none::NoneBackend,
+        ns::{NsBackend, NsConfig},
+    },
+    config::{BackendChoice, Config, SeedChoice},
+    faults::Faults,
+    http::{self, Front, RateLimit, Record},
+    machine::{DiskStore, seed},
+    quirks::Quirks,
+    region::{
+        Causes, Region, RegionParts,
+        addresses::Addresses,
+        disks::{DiskFile, Disks},
+        seed::SeedImage,
+    },
+    signature::{Keys, Lock},
+    state_folder::StateFolder,
+};
+
+/// A sandbox that is ready to serve.
+pub struct Sandbox {
+    front: Arc<Front>,
+    listener: TcpListener,
+    state: StateFolder,
+}
+
+impl Sandbox {
+    /// Makes folders, backend, seed images and region, and takes the port.
+    pub async fn build(config: &Config) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("could not listen on {}", config.listen))?;
+        let state = StateFolder::open(config)?;
+        let backend = choose_backend(config, &state.path)?;
+        let has_machines = backend.name() != "none";
+        let store = has_machines.then(|| DiskStore::open(state.path.join("disks"))).transpose();
+        let store = store.context("could not open the folder of disks")?;
+        let cache =
+            config.image_cache.clone().or_else(default_cache).unwrap_or_else(|| state.path.join("images"));
+        let seeds = seed_images(config, has_machines.then_some(cache.as_path())).await?;
+        let try_port = has_machines.then_some(config.ssh_port.unwrap_or(22));
+        let mut addresses = Addresses::new(config.address_range, try_port);
+        let Some(probe) = addresses.take_public() else {
+            anyhow::bail!(
+                "no address of the range can be used on port {}: does an SSH server of this machine listen on all \
+                 addresses? Choose another port with --ssh-port, or other addresses with --address-range",
+                config.ssh_port.unwrap_or(22)
+            );
+        };
+        addresses.release(probe);
+        let region = Region::new(RegionParts {
+            name: config.region.clone(),
+            latency: config.latency.clone(),
+            quirks: quirks(config)?,
+            backend,
+            disks: Disks::new(store),
+            addresses,
+            seeds,
+        });
+        let front = Front {
+            region,
+            keys: Keys { access_key: config.access_key.clone(), secret_key: config.secret_key.clone() },
+            faults: Faults::default(),
+            record: Record::default(),
+            rate: Mutex::new(RateLimit::default()),
+            lock: Mutex::new(Lock::default()),
+        };
+        Ok(Self { front: Arc::new(front), listener, state })
+    }
+
+    /// `http://127.0.0.1:8090`.
+    pub fn url(&self) -> anyhow::Result<String> {
+        Ok(format!("http://{}", self.listener.local_addr().context("the socket has no address")?))
+    }
+
+    /// Serves until the token is cancelled, then destroys all VMs and removes their disks.
+    pub async fn serve(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let region = Arc::clone(&self.front.region);
+        let serving = http::serve(Arc::clone(&self.front), self.listener, stop.clone());
+        tokio::select! {
+            served = serving => served.context("could not serve")?,
+            // Connections that are kept open do not hold up the end.
+            () = stop.cancelled() => {}
+        }
+        region.close().await;
+        self.state.clear();
+        Ok(())
+    }
+}
+
+fn choose_backend(config: &Config, state_dir: &Path) -> anyhow::Result<Arc<dyn Backend>> {
+    let ns = || {
+        NsBackend::new(NsConfig {
+            run_dir: state_dir.join("run"),
+            ssh_port: config.ssh_port,
+            outbound: config.outbound || config.seed_images.contains(&SeedChoice::Debian),
+            program: None,
+        })
+    };
+    Ok(match config.backend {
+        BackendChoice::None => Arc::new(NoneBackend),
+        BackendChoice::Ns => Arc::new(ns().context("could not start the backend ns")?),
+        BackendChoice::Auto => match ns() {
+            Ok(backend) => Arc::new(backend),
+            Err(error) => {
+                tracing::warn!(error = %Causes(&error), "VMs will be names only: {}", Causes(&error));
+                Arc::new(NoneBackend)
+            }
+        },
+    })
+}
+
+/// Builds the official images; without a cache folder (and machines) they are names only.
+async fn seed_images(config: &Config, cache: Option<&Path>) -> anyhow::Result<Vec<SeedImage>> {
+    let mut images = Vec::new();
+    for choice in &config.seed_images {
+        let (name, description, size) = match choice {
+            SeedChoice::Tiny => ("tiny-1.0", "A tiny Linux with busybox and an SSH server", 1),
+            SeedChoice::Debian => ("Debian-12-sandbox", "Debian 12", 4),
+        };
+        let file: Option<PathBuf> = match (cache, choice) {
+            (None, _) => None,
+            (Some(cache), SeedChoice::Tiny) => {
+                Some(seed::build_tiny(cache).await.context("could not build the seed image tiny")?)
+            }
+            (Some(cache), SeedChoice::Debian) => {
+                Some(seed::build_debian(cache).await.context("could not build the seed image debian")?)
+            }
+        };
+        let disk = file.map(DiskFile::kept);
+        images.push(SeedImage { name: name.to_owned(), description: description.to_owned(), size, disk });
+    }
+    Ok(images)
+}
+
+/// `~/.cache/oapi-sandbox`: seed images outlive a sandbox.
+fn default_cache() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    cache.map(|cache| cache.join("oapi-sandbox"))
+}
+
+fn quirks(config: &Config) -> anyhow::Result<Quirks> {
+    let defaults = Quirks::beside(&config.latency);
+    let Some(path) = &config.quirks else { return Ok(defaults) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
+    let changes: toml::Table =
+        toml::from_str(&text).with_context(|| format!("{} is not valid TOML", path.display()))?;
+    let changes = serde_json::to_value(changes).context("could not read the quirks")?;
+    defaults.changed_by(&changes).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+}

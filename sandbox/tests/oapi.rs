@@ -1,0 +1,150 @@
+//! The sandbox as clients meet it: over HTTP, signed by a program that is not ours (curl).
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::process::{Command, Output};
+
+use clap::Parser;
+use oapi_sandbox::{config::Config, server::Sandbox};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+const KEYS: (&str, &str) = ("SANDBOX0ACCESS0KEY00", "SANDBOX0SECRET0KEY000000000000000000000");
+
+struct Served {
+    url: String,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Served {
+    async fn start() -> Self {
+        let mut config = Config::parse_from(["oapi-sandbox", "--listen", "127.0.0.1:0", "--backend", "none"]);
+        (config.access_key, config.secret_key) = (KEYS.0.to_owned(), KEYS.1.to_owned().into());
+        let sandbox = Sandbox::build(&config).await.unwrap();
+        let (url, stop) = (sandbox.url().unwrap(), CancellationToken::new());
+        let serving = tokio::spawn(sandbox.serve(stop.clone()));
+        Self { url, stop, serving }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.serving.await.unwrap().unwrap();
+    }
+
+    async fn curl(&self, scheme: &str, keys: (&str, &str), path: &str, body: &str) -> Output {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--max-time", "20", "--path-as-is", "--aws-sigv4", scheme]);
+        command.args([
+            "--user",
+            &format!("{}:{}", keys.0, keys.1),
+            "--header",
+            "Content-Type: application/json",
+        ]);
+        command.args(["--data-binary", body, &format!("{}{path}", self.url)]);
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    async fn call(&self, action: &str, body: Value) -> Value {
+        let path = format!("/api/v1/{action}");
+        let output = self.curl("osc:osc:eu-west-2:api", KEYS, &path, &body.to_string()).await;
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    async fn control(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+        let request = reqwest::Client::new().request(method, format!("{}/sandbox/{path}", self.url));
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        let answer = request.send().await.unwrap().error_for_status().unwrap();
+        serde_json::from_str(&answer.text().await.unwrap()).unwrap_or(Value::Null)
+    }
+}
+
+fn has_curl() -> bool {
+    let version = Command::new("curl").arg("--version").output();
+    let is_there = version.is_ok_and(|output| output.status.success());
+    if !is_there {
+        println!("skipped: no curl on this machine");
+    }
+    is_there
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_s_signatures_are_taken_in_all_their_forms() {
+    if !has_curl() {
+        return;
+    }
+    let sandbox = Served::start().await;
+    for scheme in ["osc:osc:eu-west-2:api", "aws:amz:eu-west-2:oapi", "aws:amz:us-east-2:osc"] {
+        for path in ["/api/v1/ReadVms", "/api/latest/ReadVms", "//api/v1/ReadVms"] {
+            for body in ["", "{}", r#"{"Filters":{"VmStateNames":["running"]}}"#] {
+                let output = sandbox.curl(scheme, KEYS, path, body).await;
+                let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+                assert_eq!(answer["Vms"], json!([]), "{scheme} {path} {body}: {answer}");
+            }
+        }
+    }
+    let wrong = sandbox.curl("osc:osc:eu-west-2:api", (KEYS.0, "wrong"), "/api/v1/ReadVms", "{}").await;
+    let answer: Value = serde_json::from_slice(&wrong.stdout).unwrap();
+    assert_eq!(answer["Errors"][0]["Code"], "1");
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_without_credentials_are_the_open_ones() {
+    let sandbox = Served::start().await;
+    let client = reqwest::Client::new();
+    let post = async |action: &str| {
+        let answer = client.post(format!("{}/api/v1/{action}", sandbox.url)).send().await.unwrap();
+        assert!(answer.headers().contains_key("date"));
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    assert_eq!(post("ReadRegions").await.0, 200);
+    assert_eq!(post("ReadVmTypes").await.0, 200);
+    let (status, body) = post("ReadVms").await;
+    assert_eq!((status, &body["Errors"][0]["Type"]), (401, &json!("AccessDenied")));
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_answer_reaches_nobody_and_its_effect_stays() {
+    if !has_curl() {
+        return;
+    }
+    let sandbox = Served::start().await;
+    let fault = json!({ "action": "CreateVms", "drop": "after" });
+    sandbox.control(reqwest::Method::POST, "faults", Some(fault)).await;
+    let image = sandbox.call("ReadImages", json!({})).await["Images"][0]["ImageId"].clone();
+    let body = json!({ "ImageId": image, "ClientToken": "t" });
+    let lost = sandbox.curl("osc:osc:eu-west-2:api", KEYS, "/api/v1/CreateVms", &body.to_string()).await;
+    assert!(!lost.status.success() && lost.stdout.is_empty());
+    let again = sandbox.call("CreateVms", body).await;
+    let vms = sandbox.call("ReadVms", json!({})).await;
+    assert_eq!(vms["Vms"].as_array().unwrap().len(), 1);
+    assert_eq!(vms["Vms"][0]["VmId"], again["Vms"][0]["VmId"]);
+    let resources = sandbox.control(reqwest::Method::GET, "resources?seeds=false", None).await;
+    assert_eq!(resources["vms"], json!([again["Vms"][0]["VmId"]]));
+    let calls = sandbox.control(reqwest::Method::GET, "calls?action=CreateVms", None).await;
+    assert_eq!(calls[0]["dropped"], "after");
+    assert_eq!(calls[0]["request"]["ClientToken"], "t");
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn controls_refuse_what_they_do_not_know() {
+    let sandbox = Served::start().await;
+    let client = reqwest::Client::new();
+    for (path, body) in [
+        ("faults", json!({ "action": "MakeCoffee", "code": 1 })),
+        ("faults", json!({ "action": "ReadVms", "colour": "red" })),
+        ("clock", json!({ "skew": 1 })),
+        ("limits", json!({ "quotas": { "coffee": 1 } })),
+        ("quirks", json!({ "no_such_switch": 1 })),
+    ] {
+        let answer = client.post(format!("{}/sandbox/{path}", sandbox.url)).json(&body).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 400, "{path} {body}");
+    }
+    sandbox.stop().await;
+}

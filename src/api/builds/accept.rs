@@ -1,0 +1,218 @@
+//! Accepting: plans a request, seals it, and commits the build with all that belongs to it at once. `create` and
+//! `retry` are the two ways here; `validate` goes only as far as the plan.
+
+use axum::http::HeaderMap;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+
+use super::{intake::Understood, view::BuildView};
+use crate::{
+    api::{AppState, problem::ApiError},
+    domain::{BuildId, Problem, RunId, RunPlan, problem::FieldProblem},
+    store::{
+        builds::{self, NewBuild, NewRun, PLAN_COLUMN, REQUEST_COLUMN},
+        contexts, idempotency,
+    },
+    template::{self, BuildRequest, ContextFolder, ParseContext, Parsed},
+};
+
+/// Whose keys these are. There are no tokens yet, so all clients share one space.
+const KEY_SCOPE: &str = "";
+
+/// The longest idempotency key.
+const KEY_MAX: usize = 255;
+
+/// The name of the header.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// A request that can be accepted.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What was asked for.
+    pub request: BuildRequest,
+    /// The plan and the blanked template.
+    pub parsed: Parsed,
+    archive: Option<Vec<u8>>,
+}
+
+/// Plans a request on a thread where that may take its time.
+///
+/// # Errors
+/// What is wrong with the request.
+pub async fn prepare(
+    state: &AppState,
+    understand: impl FnOnce(&AppState) -> Result<Understood, ApiError> + Send + 'static,
+) -> Result<Prepared, ApiError> {
+    let state = state.clone();
+    let prepared = tokio::task::spawn_blocking(move || {
+        let Understood { request, folder } = understand(&state)?;
+        let cx = ParseContext {
+            now: state.clock.now(),
+            env_allowed: state.limits.env_allowed.clone(),
+            limits: state.limits.parse.clone(),
+        };
+        let parsed = template::parse(&request, folder.as_ref(), &cx)?;
+        refuse_nul(&request, &parsed)?;
+        let archive = folder.as_ref().map(ContextFolder::to_archive);
+        Ok::<_, ApiError>(Prepared { request, parsed, archive })
+    });
+    prepared.await.map_err(|error| ApiError::Internal(error.into()))?
+}
+
+/// A NUL character cannot be stored in a text or JSON column.
+fn refuse_nul(request: &BuildRequest, parsed: &Parsed) -> Result<(), ApiError> {
+    let texts = request.labels.iter().flat_map(|(name, value)| [name, value]);
+    let texts = texts.chain(&request.name).chain(&request.credentials);
+    let texts = texts.chain(parsed.plan.runs.iter().map(|run| &run.name)).chain(&parsed.plan.notices);
+    if texts.into_iter().any(|text| text.contains('\0')) || holds_nul(&parsed.redacted_template) {
+        let detail = "The request holds a NUL character (\\u0000), which cannot be stored.";
+        return Err(Problem::new(422, "invalid_request", "The request is not valid", detail)
+            .with_errors(vec![FieldProblem::at("", "leave out the NUL character")])
+            .into());
+    }
+    Ok(())
+}
+
+fn holds_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(holds_nul),
+        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || holds_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// An idempotency key with what was asked under it.
+#[derive(Debug, Clone)]
+pub struct Key {
+    key: String,
+    fingerprint: Vec<u8>,
+}
+
+impl Key {
+    /// The key of a request, if it has one.
+    ///
+    /// # Errors
+    /// It is empty, too long, given twice, or holds other than visible ASCII characters.
+    pub fn of(headers: &HeaderMap, fingerprint: impl FnOnce() -> Vec<u8>) -> Result<Option<Self>, ApiError> {
+        let invalid = |detail: String| ApiError::InvalidHeader { name: "Idempotency-Key", detail };
+        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(invalid("is given more than once".to_owned()));
+        }
+        let bytes = value.as_bytes();
+        if bytes.is_empty() || bytes.len() > KEY_MAX || !bytes.iter().all(|byte| (b' '..=b'~').contains(byte))
+        {
+            return Err(invalid(format!(
+                "must have 1 to {KEY_MAX} visible ASCII characters; a UUID is a good key"
+            )));
+        }
+        Ok(Some(Self { key: String::from_utf8_lossy(bytes).into_owned(), fingerprint: fingerprint() }))
+    }
+
+    /// The build that was accepted under the key.
+    ///
+    /// # Errors
+    /// The key belongs to another request.
+    pub async fn replay(&self, db: &mut PgConnection) -> Result<Option<BuildView>, ApiError> {
+        let Some(accepted) = idempotency::find(db, KEY_SCOPE, &self.key).await? else { return Ok(None) };
+        if accepted.fingerprint != self.fingerprint {
+            return Err(ApiError::KeyReused);
+        }
+        Ok(builds::read::get(db, accepted.build_id).await?.map(BuildView::from))
+    }
+}
+
+/// A build, new or replayed.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The build.
+    pub build: BuildView,
+    /// Whether an earlier request with the same key made it.
+    pub replayed: bool,
+}
+
+/// Commits the build, its runs, its folder and its key in one transaction, and wakes the workers.
+///
+/// # Errors
+/// The key is in use, or the database is away.
+pub async fn accept(
+    state: &AppState,
+    prepared: Prepared,
+    key: Option<Key>,
+    retry_of: Option<BuildId>,
+) -> Result<Accepted, ApiError> {
+    let Prepared { request, parsed, archive } = prepared;
+    let now = state.clock.now();
+    let id = BuildId::generate();
+    let request_sealed = state.vault.seal_json(REQUEST_COLUMN, id.0, &request)?;
+    let runs =
+        parsed.plan.runs.iter().map(|plan| seal_run(state, &request, plan)).collect::<Result<Vec<_>, _>>()?;
+
+    let mut transaction = state.store.begin().await?;
+    if let Some(key) = &key {
+        if !idempotency::try_lock(&mut transaction, KEY_SCOPE, &key.key).await? {
+            return Err(ApiError::KeyInFlight);
+        }
+        // The first request may have been accepted since the key was last looked at.
+        if let Some(build) = key.replay(&mut transaction).await? {
+            return Ok(Accepted { build, replayed: true });
+        }
+    }
+    let context = match &archive {
+        Some(archive) => Some(contexts::insert(&mut transaction, archive, now).await?),
+        None => None,
+    };
+    let build = NewBuild {
+        id,
+        name: request.name.as_deref(),
+        labels: &serde_json::json!(request.labels),
+        priority: request.priority,
+        on_error: "cleanup",
+        timeout: request.timeout,
+        credentials: request.credentials.as_deref(),
+        template: &parsed.redacted_template,
+        notices: &parsed.plan.notices,
+        request_sealed: &request_sealed,
+        context,
+        retry_of,
+        created_at: now,
+    };
+    builds::insert(&mut transaction, &build, &runs).await?;
+    if let Some(key) = &key {
+        idempotency::insert(&mut transaction, KEY_SCOPE, &key.key, &key.fingerprint, id, now).await?;
+    }
+    let row = builds::read::get(&mut transaction, id).await?.ok_or(sqlx::Error::RowNotFound)?;
+    transaction.commit().await?;
+    tracing::info!(build.id = %id, runs = runs.len(), "build {id} is accepted");
+    Ok(Accepted { build: row.into(), replayed: false })
+}
+
+fn seal_run(state: &AppState, request: &BuildRequest, plan: &RunPlan) -> Result<NewRun, ApiError> {
+    let id = RunId::generate();
+    Ok(NewRun {
+        id,
+        name: plan.name.clone(),
+        builder: plan.builder.kind(),
+        plan_sealed: state.vault.seal_json(PLAN_COLUMN, id.0, plan)?,
+        omi_key: omi_key(request, plan),
+        requires: Vec::new(),
+    })
+}
+
+/// What stands for "an OMI of this name in this account", so that two runs that want the same follow one another. Account
+/// and region are known only as far as the request tells; two requests that spell them differently meet in the cloud.
+fn omi_key(request: &BuildRequest, plan: &RunPlan) -> Option<String> {
+    let name = plan.builder.omi_name()?;
+    let access = plan.builder.access();
+    let place = access.endpoint.as_deref().or(access.region.as_deref()).unwrap_or_default();
+    let account = access.access_key.as_deref().or(request.credentials.as_deref()).unwrap_or_default();
+    let mut digest = Sha256::new();
+    for part in [place, account, name] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    Some(hex::encode(digest.finalize()))
+}

@@ -1,0 +1,138 @@
+//! A build as the API shows it.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::{
+    domain::{Artifact, BuildId, BuildState, CleanupState, Problem, RunId, RunState, duration},
+    store::builds::read::{BuildRow, LeftoverRow, RunRow},
+};
+
+/// An accepted request to bake.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(title = "Build")]
+pub struct BuildView {
+    /// UUIDv7: sorts by time of acceptance.
+    pub id: BuildId,
+    /// Follows from the states of its runs.
+    pub state: BuildState,
+    /// The name it was given.
+    pub name: Option<String>,
+    /// The client's own marks, by which builds can be listed.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    pub labels: Value,
+    /// Builds of higher priority start first.
+    pub priority: i32,
+    /// How long it may take from the start of its first run, e.g. `2h`.
+    pub timeout: Option<String>,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+    /// When its first run started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When its last run ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Grows with every change; the `ETag` of the build.
+    pub version: i64,
+    /// Whether somebody has asked for its end.
+    pub cancel_requested: bool,
+    /// The build that it repeats.
+    pub retry_of: Option<BuildId>,
+    /// What the user should know though it is no error.
+    pub notices: Vec<String>,
+    /// Why it failed: the error of the run that failed first.
+    #[schema(value_type = Option<Problem>)]
+    pub error: Option<Value>,
+    /// What all runs have announced.
+    #[schema(value_type = Vec<Artifact>)]
+    pub artifacts: Vec<Value>,
+    /// What is still to be removed in the cloud though the build has ended; fournil goes on removing it.
+    pub leftovers: Vec<LeftoverRow>,
+    /// One for each source of the template.
+    pub runs: Vec<RunView>,
+}
+
+/// One source of a build.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(title = "Run")]
+pub struct RunView {
+    /// UUIDv7.
+    pub id: RunId,
+    /// Packer's name of it.
+    pub name: String,
+    /// The kind of builder.
+    #[schema(example = "osc-bsu")]
+    pub builder: String,
+    /// Its state.
+    pub state: RunState,
+    /// From 1; grows when an interrupted run starts anew.
+    pub attempt: i32,
+    /// The worker that has it, or had it last.
+    pub worker: Option<String>,
+    /// The step it is in.
+    pub step: Option<String>,
+    /// Steps of this attempt that are done.
+    pub steps_done: i32,
+    /// Steps of the whole pipeline; 0: not known yet.
+    pub steps_total: i32,
+    /// What is known about the removal of what it made.
+    pub cleanup: CleanupState,
+    /// Why it failed.
+    #[schema(value_type = Option<Problem>)]
+    pub error: Option<Value>,
+    /// When a worker first took it.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// What it has announced.
+    #[schema(value_type = Vec<Artifact>)]
+    pub artifacts: Vec<Value>,
+}
+
+impl From<BuildRow> for BuildView {
+    fn from(row: BuildRow) -> Self {
+        let runs: Vec<RunView> = row.runs.0.into_iter().map(RunView::from).collect();
+        let timeout = row.timeout_ms.and_then(|millis| u64::try_from(millis).ok());
+        Self {
+            id: row.id,
+            state: row.state,
+            name: row.name,
+            labels: row.labels,
+            priority: row.priority,
+            timeout: timeout.map(|millis| duration::format(std::time::Duration::from_millis(millis))),
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            version: row.version,
+            cancel_requested: row.cancel_requested_at.is_some(),
+            retry_of: row.retry_of,
+            notices: row.notices.0,
+            error: row.error,
+            artifacts: runs.iter().flat_map(|run| run.artifacts.iter().cloned()).collect(),
+            leftovers: row.leftovers.0,
+            runs,
+        }
+    }
+}
+
+impl From<RunRow> for RunView {
+    fn from(row: RunRow) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            builder: row.builder,
+            state: row.state,
+            attempt: row.attempt,
+            worker: row.worker,
+            step: row.step,
+            steps_done: row.steps_done,
+            steps_total: row.steps_total,
+            cleanup: row.cleanup,
+            error: row.error,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            artifacts: row.artifacts,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! `GET /events`: the state changes of all builds, for the dashboard and for whoever wants to know at once.
+
+use std::{collections::VecDeque, time::Duration};
+
+use axum::{extract::State, http::HeaderMap, response::Response};
+use futures::Stream;
+use serde_json::{Value, json};
+use tracing::warn;
+
+use super::{AppState, extract::Pairs, problem::ApiError, sse};
+use crate::{
+    domain::Problem,
+    logs::Wake,
+    store::{
+        StoreError,
+        builds::feed::{self, FeedRow, Place},
+    },
+};
+
+/// Changes that are read at once.
+const PAGE: i64 = 500;
+
+/// The least time between two looks. Log lines wake this reader too, though it shows none.
+const BREATH: Duration = Duration::from_millis(200);
+
+/// How long to wait before a database is asked again that was away.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Follows the state changes of all builds, from now on or from where an earlier stream was left.
+///
+/// The first event is `ready`, from which on nothing is missed: a client that then reads the list of builds knows
+/// everything. Then `state` events: the build's id, its version, its state, and that of its runs.
+#[utoipa::path(
+    get, path = "/events", operation_id = "follow_events", tag = "logs",
+    params(("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was seen.")),
+    responses(
+        (status = 200, description = "The stream of events; it has no end.", content(
+            (String = "text/event-stream", example = json!("id: 812-3-019aab4f9a1f7c0e9d2f3b6f5d0c1a22\nevent: state\ndata: {\"build\":\"019aab4f-9a1f-7c0e-9d2f-3b6f5d0c1a22\",\"version\":3,\"at\":\"2026-11-22T10:00:00Z\",\"state\":\"running\"}\n\n")),
+        )),
+        (status = 400, description = "The Last-Event-ID is wrong.", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn events(
+    State(state): State<AppState>,
+    pairs: Pairs,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    pairs.only(&[])?;
+    // Subscribed before the first look, so that nothing falls between.
+    let wake = state.hub.subscribe_all();
+    let place = match headers.get("last-event-id").filter(|id| !id.is_empty()) {
+        Some(id) => {
+            id.to_str().ok().and_then(|id| id.parse().ok()).ok_or_else(|| ApiError::InvalidHeader {
+                name: "Last-Event-ID",
+                detail: "must be the `id` of an event of this stream".to_owned(),
+            })?
+        }
+        None => feed::end(&mut *state.store.acquire().await?).await?,
+    };
+    Ok(sse::respond(follow(&state, wake, place), state.draining.clone()))
+}
+
+fn follow(state: &AppState, wake: Wake, place: Place) -> impl Stream<Item = String> + Send + use<> {
+    let mut ready = VecDeque::new();
+    let mut greeting = String::new();
+    sse::frame(&mut greeting, Some(&place.to_string()), "ready", &json!({}));
+    ready.push_back(greeting);
+    let reader = (state.store.clone(), wake, place, ready);
+    futures::stream::unfold(reader, async |(store, mut wake, mut place, mut ready)| {
+        loop {
+            if let Some(frames) = ready.pop_front() {
+                return Some((frames, (store, wake, place, ready)));
+            }
+            match page(&store, place).await {
+                Ok(rows) if rows.is_empty() => {
+                    wake.changed().await;
+                    tokio::time::sleep(BREATH).await;
+                }
+                Ok(rows) => {
+                    place = rows.last().map_or(place, FeedRow::place);
+                    let frames = frames(rows);
+                    if !frames.is_empty() {
+                        ready.push_back(frames);
+                    }
+                }
+                Err(error) => {
+                    warn!(error = %error, "the events cannot be read right now");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    })
+}
+
+async fn page(store: &sqlx::PgPool, place: Place) -> Result<Vec<FeedRow>, StoreError> {
+    feed::after(&mut *store.acquire().await?, place, PAGE).await
+}
+
+fn frames(rows: Vec<FeedRow>) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let Some(Value::Object(data)) = &row.data else { continue };
+        let mut event = json!({ "build": row.build_id, "version": row.version, "at": row.at });
+        if let Value::Object(event) = &mut event {
+            event.extend(data.clone());
+        }
+        sse::frame(&mut out, Some(&row.place().to_string()), "state", &event);
+    }
+    out
+}

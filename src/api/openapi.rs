@@ -1,0 +1,174 @@
+//! The OpenAPI document: what no handler says by itself, the forms of the bodies that a build can be asked for with,
+//! and the routes that show the document.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    http::header,
+    response::{Html, IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::{
+    OpenApi, ToSchema,
+    openapi::{
+        ContentBuilder, Ref, RefOr, ResponseBuilder, content::Content, path::Operation,
+        response::Response as Described,
+    },
+};
+
+use crate::domain::Problem;
+
+/// The head of the document.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "fournil",
+        description = "Bakes OUTSCALE machine images (OMIs) as a service. A build is accepted as a Packer template and ends in a final state; nothing it made in the cloud is left behind.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    servers((url = "/", description = "This server.")),
+    components(schemas(Problem)),
+    tags(
+        (name = "builds", description = "Asking for builds, watching them, and ending them."),
+        (name = "logs", description = "Logs and events, as they happen."),
+        (name = "operation", description = "For whoever runs the service."),
+    ),
+)]
+pub struct ApiDocument;
+
+/// What to bake.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum BuildRequestBody {
+    /// A template with options beside it.
+    Envelope(Box<Envelope>),
+    /// A Packer JSON template as it is.
+    Template(PackerTemplate),
+    /// One builder.
+    Short(ShortForm),
+}
+
+/// A template with options beside it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "template": {
+        "builders": [{
+            "type": "osc-bsu", "region": "eu-west-2", "vm_type": "tinav6.c2r4p2", "source_omi": "ami-12345678",
+            "ssh_username": "outscale", "omi_name": "nginx-{{timestamp}}",
+        }],
+        "provisioners": [{ "type": "shell", "inline": ["sudo apt-get install -y nginx"] }],
+    },
+    "variables": {}, "labels": { "team": "web" }, "name": "nginx", "timeout": "2h",
+}))]
+pub struct Envelope {
+    /// A Packer JSON template, as an object or as its text.
+    #[schema(value_type = Object)]
+    pub template: Value,
+    /// Values of user variables, as with `-var`.
+    pub variables: Option<BTreeMap<String, String>>,
+    /// Names of the runs to make.
+    pub only: Option<Vec<String>>,
+    /// Names of the runs to leave out.
+    pub except: Option<Vec<String>>,
+    /// Marks by which the build can be found again.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Builds of higher priority start first.
+    pub priority: Option<i32>,
+    /// How long the build may take from the start of its first run, e.g. `2h`.
+    pub timeout: Option<String>,
+    /// What happens to the resources of a run that failed: `cleanup`.
+    pub on_error: Option<String>,
+    /// What people call the build.
+    pub name: Option<String>,
+}
+
+/// A Packer JSON template as it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PackerTemplate {
+    /// At least one.
+    #[schema(value_type = Vec<Object>)]
+    pub builders: Vec<Value>,
+    /// What happens inside the VM.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub provisioners: Option<Vec<Value>>,
+    /// User variables with their defaults; null: must be given.
+    #[schema(value_type = Option<Object>)]
+    pub variables: Option<Value>,
+    /// Names of variables whose values are never shown.
+    #[serde(rename = "sensitive-variables")]
+    pub sensitive_variables: Option<Vec<String>>,
+}
+
+/// One builder; the envelope's options can stand beside it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "builder": {
+        "type": "osc-bsu", "region": "eu-west-2", "vm_type": "tinav6.c2r4p2", "source_omi": "ami-12345678",
+        "ssh_username": "outscale", "omi_name": "nginx-{{timestamp}}",
+    },
+    "provisioners": [{ "type": "shell", "inline": ["sudo apt-get install -y nginx"] }],
+}))]
+pub struct ShortForm {
+    /// Its `type` and options as in a template.
+    #[schema(value_type = Object)]
+    pub builder: Value,
+    /// What happens inside the VM.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub provisioners: Option<Vec<Value>>,
+}
+
+/// A tar or tar.gz of a folder with the template and the files it names.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub struct Archive(pub Vec<u8>);
+
+/// A request and a folder.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MultipartBody {
+    /// The JSON, as in an `application/json` body.
+    pub request: BuildRequestBody,
+    /// A tar or tar.gz of a folder.
+    #[schema(value_type = Option<String>, format = Binary)]
+    pub context: Option<Vec<u8>>,
+}
+
+/// Adds to every operation the answers that any of them can give.
+pub fn add_common_responses(document: &mut utoipa::openapi::OpenApi) {
+    let problem = |description: &str| {
+        let content: Content =
+            ContentBuilder::new().schema(Some(RefOr::Ref(Ref::from_schema_name("Problem")))).build();
+        ResponseBuilder::new().description(description).content(super::problem::PROBLEM_JSON, content).build()
+    };
+    let common: [(&str, Described); 2] = [
+        ("500", problem("Something went wrong in fournil; its log has the details under the request id.")),
+        ("503", problem("The database does not answer right now; `Retry-After` says when to ask again.")),
+    ];
+    for item in document.paths.paths.values_mut() {
+        let operations: [&mut Option<Operation>; 3] = [&mut item.get, &mut item.post, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            for (status, response) in &common {
+                let responses = &mut operation.responses.responses;
+                responses.entry((*status).to_owned()).or_insert_with(|| RefOr::T(response.clone()));
+            }
+        }
+    }
+}
+
+/// Shows the OpenAPI document.
+#[utoipa::path(
+    get, path = "/openapi.yaml", operation_id = "openapi", tag = "operation",
+    responses((status = 200, description = "This document.", body = String, content_type = "application/yaml")),
+)]
+pub async fn document() -> Response {
+    ([(header::CONTENT_TYPE, "application/yaml")], super::openapi_yaml()).into_response()
+}
+
+/// Shows where the documentation is.
+#[utoipa::path(
+    get, path = "/docs", operation_id = "docs", tag = "operation",
+    responses((status = 200, description = "A page.", body = String, content_type = "text/html")),
+)]
+pub async fn docs() -> Html<&'static str> {
+    Html(include_str!("dashboard/docs.html"))
+}

@@ -1,0 +1,64 @@
+//! Making something in the cloud, write-ahead: the intent is committed, an earlier try's result is found again, the call is
+//! made, its id is recorded. One mechanism for all kinds.
+
+use std::future::Future;
+
+use super::{
+    error::StepError,
+    find,
+    oven::{Cx, durable},
+};
+use crate::{
+    oapi::OapiError,
+    store::ledger::{self, Intent},
+};
+
+impl Cx {
+    /// Makes what `intent` describes by `call`, which answers the new id, unless an earlier try made it.
+    ///
+    /// # Errors
+    /// The cloud refused, or the lease is lost.
+    pub async fn create<F, Fut>(&self, intent: Intent, call: F) -> Result<String, StepError>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<String, OapiError>>,
+    {
+        let (row, earlier) = durable!(self, |db| ledger::intend(db, &self.lease, self.attempt, &intent))?;
+        if let Some(id) = row.cloud_id {
+            return Ok(id);
+        }
+        if earlier && let Some(id) = find::again(self, &row).await? {
+            durable!(self, |db| ledger::created(db, &self.lease, row.id, &id))?;
+            return Ok(id);
+        }
+        self.stop.check()?;
+        let error = match call().await {
+            Ok(id) => {
+                durable!(self, |db| ledger::created(db, &self.lease, row.id, &id))?;
+                return Ok(id);
+            }
+            Err(error) => error,
+        };
+        if error.may_have_taken_effect() {
+            // The answer was lost. What cannot be found now stays an intent, and cleanup looks for it once more.
+            if let Some(id) = find::again(self, &row).await? {
+                self.say(format!("{} got no answer, but it took effect: {id}", error.action())).await;
+                durable!(self, |db| ledger::created(db, &self.lease, row.id, &id))?;
+                return Ok(id);
+            }
+        } else {
+            let why = error.to_string();
+            durable!(self, |db| ledger::removed(db, &self.lease, row.id, Some(&why)))?;
+        }
+        Err(error.into())
+    }
+
+    /// Records something that came along with another resource and whose id is known, such as a VM's volumes.
+    ///
+    /// # Errors
+    /// The lease is lost.
+    pub async fn adopt(&self, intent: Intent) -> Result<(), StepError> {
+        durable!(self, |db| ledger::intend(db, &self.lease, self.attempt, &intent))?;
+        Ok(())
+    }
+}

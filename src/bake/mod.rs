@@ -1,0 +1,41 @@
+//! The pipeline engine, its steps, and one file per builder. A bake talks to the cloud and to the VM, and records what it
+//! does in the journal and the ledger; who runs it, and what happens after its end, is `worker`'s.
+
+pub mod cleanup;
+mod create;
+pub mod error;
+mod find;
+mod late;
+pub mod osc_bsu;
+pub mod oven;
+mod remove;
+pub mod steps;
+pub mod stop;
+mod tags;
+
+pub use error::StepError;
+pub use oven::{Cloud, Cx, Failure, Oven};
+pub use stop::{Stop, StopReason};
+
+use crate::domain::{Artifact, plan::Builder};
+
+/// Runs what is left to do of an attempt, and answers what was made.
+///
+/// # Errors
+/// The step that did not succeed, and why.
+pub async fn bake(cx: Cx) -> Result<Vec<Artifact>, Failure> {
+    let plan = cx.plan.clone();
+    let oven = Oven::open(cx).await.map_err(|error| Failure { step: "journal", error })?;
+    match &plan.builder {
+        // Boxed, since the future of a whole pipeline is large.
+        Builder::OscBsu(bsu) => Box::pin(osc_bsu::bake(&oven, bsu)).await,
+    }
+}
+
+/// How many steps a run has, for the progress that readers see.
+#[must_use]
+pub fn steps_total(builder: &Builder) -> i32 {
+    match builder {
+        Builder::OscBsu(plan) => osc_bsu::steps_total(plan),
+    }
+}

@@ -1,0 +1,78 @@
+//! `osc-bsu`: launch a VM from a source OMI, provision it, stop it, make an OMI of it.
+
+use super::{
+    oven::{Failure, Oven, Step},
+    error::StepError,
+    steps::{
+        AllocatePublicIp, CheckCredentials, CheckName, Connect, CreateKeypair, CreateOmi, LaunchVm, MakeKey, NameCheck,
+        OpenSecurityGroup, Provision, ReplaceOmi, ResolveNetwork, ResolveSource, ShareOmi, StopVm, TagOmi, WaitForOmi, WaitForVm,
+    },
+};
+use crate::domain::{
+    Artifact,
+    plan::{BsuPlan, Communicator},
+};
+
+/// How many steps a run of this plan has, for the progress that readers see.
+#[must_use]
+pub fn steps_total(plan: &BsuPlan) -> i32 {
+    let provisioning = if matches!(plan.communicator, Communicator::None) { 0 } else { 2 };
+    let image = if plan.skip_create_omi { 0 } else { 6 };
+    10 + provisioning + image
+}
+
+/// Bakes, and answers what was made.
+///
+/// # Errors
+/// The step that did not succeed, and why.
+pub async fn bake(oven: &Oven, plan: &BsuPlan) -> Result<Vec<Artifact>, Failure> {
+    if oven.was_interrupted(Provision::NAME) {
+        // What the provisioners had done by then is not known, so the VM is of no use any more.
+        return Err(Failure { step: Provision::NAME, error: StepError::Interrupted });
+    }
+    let account = oven.step(CheckCredentials).await?;
+    let (source, name, network, key) = tokio::try_join!(
+        oven.step(ResolveSource { source: &plan.vm.source }),
+        check_name(oven, plan, &account),
+        oven.step(ResolveNetwork { vm: &plan.vm }),
+        oven.step(MakeKey { communicator: &plan.communicator }),
+    )?;
+    let (groups, public_ip, ()) = tokio::try_join!(
+        oven.step(OpenSecurityGroup { vm: &plan.vm, communicator: &plan.communicator, network: &network }),
+        oven.step(AllocatePublicIp { wanted: plan.vm.associate_public_ip }),
+        oven.step(CreateKeypair { key: &key }),
+    )?;
+    let launched = oven.step(LaunchVm { vm: &plan.vm, source: &source, key: &key, groups: &groups, network: &network }).await?;
+    let wait = WaitForVm { vm: &launched, public_ip: &public_ip, volume_tags: &plan.volume_tags, source: &source };
+    let vm = oven.step(wait).await?;
+    if let Communicator::Ssh(ssh) = &plan.communicator {
+        let connection = super::steps::Connection::default();
+        let connected = oven.step(Connect { ssh, vm: &vm, key: &key, connection: &connection }).await?;
+        let provision = Provision { ssh, vm: &vm, key: &key, source: &source, connected: &connected, connection: &connection };
+        oven.step(provision).await?;
+    }
+    oven.step(StopVm { vm: &vm, by_itself: plan.vm.disable_stop }).await?;
+    if plan.skip_create_omi {
+        return Ok(Vec::new());
+    }
+    let omi = oven.step(CreateOmi { omi: &plan.omi, vm: &vm, source: &source, account: &account, name: &name }).await?;
+    let omi = oven.step(WaitForOmi { omi: &omi }).await?;
+    tokio::try_join!(
+        oven.step(ShareOmi { plan: &plan.omi, omi: &omi }),
+        oven.step(TagOmi { plan: &plan.omi, omi: &omi, source: &source }),
+    )?;
+    oven.step(ReplaceOmi { plan: &plan.omi, old: &name }).await?;
+    Ok(vec![Artifact::Omi {
+        region: oven.cx().cloud.region.clone(),
+        id: omi.id,
+        name: plan.omi.name.clone(),
+        snapshots: omi.snapshots,
+    }])
+}
+
+async fn check_name(oven: &Oven, plan: &BsuPlan, account: &super::steps::Account) -> Result<NameCheck, Failure> {
+    if plan.skip_create_omi {
+        return Ok(NameCheck { existing: Vec::new() });
+    }
+    oven.step(CheckName { omi: &plan.omi, account }).await
+}

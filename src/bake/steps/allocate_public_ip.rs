@@ -1,0 +1,69 @@
+//! A temporary public IP. CreatePublicIp takes neither token nor name, so what was there before is noted first, and only
+//! one run of an account allocates at a time: what is new then can only be ours.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    bake::{
+        error::StepError,
+        find,
+        oven::{Cx, Step},
+        tags,
+    },
+    oapi::types::CreatePublicIp,
+    store::{
+        StoreError,
+        ledger::{Intent, Keep, ResourceKind},
+    },
+};
+
+/// Allocates the public IP.
+pub struct AllocatePublicIp {
+    /// `associate_public_ip_address`.
+    pub wanted: bool,
+}
+
+/// The public IP, if one is wanted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PublicAddress {
+    /// `eipalloc-…`.
+    pub id: Option<String>,
+}
+
+impl Step for AllocatePublicIp {
+    const NAME: &'static str = "allocate_public_ip";
+    type Output = PublicAddress;
+
+    async fn run(&self, cx: &Cx) -> Result<PublicAddress, StepError> {
+        if !self.wanted {
+            return Ok(PublicAddress::default());
+        }
+        // Held by the transaction, so a lost worker loses it too.
+        let mut lock = cx.store.begin().await.map_err(StoreError::from)?;
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('fournil public ip ' || $1, 0))")
+            .bind(format!("{} {}", cx.cloud.client.endpoint(), cx.cloud.client.access_key()))
+            .execute(&mut *lock)
+            .await
+            .map_err(StoreError::from)?;
+        let known_before: Vec<String> = find::all_public_ips(cx).await?.into_iter().filter_map(|ip| ip.public_ip_id).collect();
+        let intent = Intent {
+            slot: "public ip".to_owned(),
+            kind: ResourceKind::PublicIp,
+            lookup: json!({ "known_before": known_before }),
+            cloud_id: None,
+            region: cx.cloud.region.clone(),
+            keep: Keep::Never,
+        };
+        let id = cx
+            .create(intent, || async {
+                let ip = cx.cloud.client.call(&CreatePublicIp {}).await?.public_ip;
+                Ok(ip.public_ip_id.unwrap_or(ip.public_ip))
+            })
+            .await?;
+        drop(lock);
+        cx.say(format!("temporary public IP: {id}")).await;
+        tags::mark(cx, std::slice::from_ref(&id)).await;
+        Ok(PublicAddress { id: Some(id) })
+    }
+}

@@ -1,0 +1,129 @@
+//! Gets into the VM by SSH. If that fails, the VM's console goes into the log, since it usually tells why.
+
+use std::sync::{Mutex, PoisonError};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+
+use super::{Key, ReadyVm};
+use crate::{
+    bake::{
+        error::StepError,
+        oven::{Cx, Step},
+    },
+    communicator::{
+        CommunicatorError,
+        ssh::{SshCommunicator, SshTarget, connect},
+    },
+    domain::plan::{SshInterface, SshPlan},
+    oapi::types::ReadConsoleOutput,
+};
+
+/// Lines of the console that are shown when the VM cannot be reached.
+const CONSOLE_LINES: usize = 30;
+
+/// Waits until SSH lets us in.
+pub struct Connect<'a> {
+    /// How to get in.
+    pub ssh: &'a SshPlan,
+    /// The VM.
+    pub vm: &'a ReadyVm,
+    /// The key.
+    pub key: &'a Key,
+    /// Where the open connection is left for the next step.
+    pub connection: &'a Connection,
+}
+
+/// The open connection, handed from one step to the next; empty in a run that was resumed in between.
+#[derive(Default)]
+pub struct Connection(Mutex<Option<SshCommunicator>>);
+
+impl Connection {
+    /// Leaves the connection.
+    pub fn leave(&self, communicator: SshCommunicator) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(communicator);
+    }
+
+    /// Takes the connection, if it is there.
+    pub fn take(&self) -> Option<SshCommunicator> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// How the VM was reached.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Connected {
+    /// The address.
+    pub host: String,
+}
+
+impl Step for Connect<'_> {
+    const NAME: &'static str = "connect";
+    type Output = Connected;
+
+    async fn run(&self, cx: &Cx) -> Result<Connected, StepError> {
+        let host = address(self.ssh, self.vm)?;
+        cx.say(format!("connecting to {}@{host}:{}", self.ssh.username, self.ssh.port)).await;
+        let communicator = match open(cx, self.ssh, &host, self.key).await {
+            Ok(communicator) => communicator,
+            Err(error) => {
+                if cx.stop.reason().is_none() {
+                    show_console(cx, &self.vm.id).await;
+                }
+                return Err(error);
+            }
+        };
+        if self.ssh.pause_before_connecting.is_zero() {
+            self.connection.leave(communicator);
+        } else {
+            // Packer connects, pauses, and connects anew: for VMs that reboot once while they set themselves up.
+            crate::communicator::Communicator::close(&communicator).await;
+            cx.say("connected; pausing before provisioning").await;
+            tokio::select! {
+                () = tokio::time::sleep(self.ssh.pause_before_connecting) => {}
+                () = cx.stop.token().cancelled() => cx.stop.check()?,
+            }
+        }
+        cx.say("connected").await;
+        Ok(Connected { host })
+    }
+}
+
+/// Opens a connection to the VM.
+pub(super) async fn open(cx: &Cx, ssh: &SshPlan, host: &str, key: &Key) -> Result<SshCommunicator, StepError> {
+    let target = SshTarget::from_plan(ssh, host, key.private(cx)?.as_ref())?;
+    match connect(&target, ssh.timeout, ssh.handshake_attempts, cx.stop.token(), &cx.log).await {
+        Err(CommunicatorError::Cancelled) => {
+            cx.stop.check()?;
+            Err(CommunicatorError::Cancelled.into())
+        }
+        result => Ok(result?),
+    }
+}
+
+fn address(ssh: &SshPlan, vm: &ReadyVm) -> Result<String, StepError> {
+    let (wanted, address) = match ssh.interface {
+        SshInterface::Automatic => ("any address", vm.public_ip.as_ref().or(vm.private_ip.as_ref())),
+        SshInterface::PublicIp => ("`public_ip`", vm.public_ip.as_ref()),
+        SshInterface::PrivateIp => ("`private_ip`", vm.private_ip.as_ref()),
+        SshInterface::PublicDns => ("`public_dns`", vm.public_dns.as_ref()),
+        SshInterface::PrivateDns => ("`private_dns`", vm.private_dns.as_ref()),
+    };
+    address.cloned().ok_or_else(|| {
+        let detail = format!("VM {} does not have {wanted} to connect to", vm.id);
+        StepError::found(422, "no_address", "The VM cannot be reached", detail)
+            .hint("Set `associate_public_ip_address`, or another `ssh_interface`.")
+    })
+}
+
+async fn show_console(cx: &Cx, vm: &str) {
+    let Ok(answer) = cx.cloud.client.call(&ReadConsoleOutput { vm_id: vm.to_owned() }).await else { return };
+    let bytes = STANDARD.decode(answer.console_output.as_bytes()).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.is_empty() {
+        cx.say("the VM's console is empty").await;
+        return;
+    }
+    cx.say(format!("the last lines of the VM's console:\n{}", lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n"))).await;
+}

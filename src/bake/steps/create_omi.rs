@@ -1,0 +1,76 @@
+//! Asks for the OMI of the stopped VM. CreateImage takes no token: a lost answer is found again by the name, which was
+//! free before (or whose earlier bearers are known).
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Account, NameCheck, ReadyVm, SourceImage};
+use crate::{
+    bake::{
+        error::StepError,
+        late::Late,
+        oven::{Cx, Step},
+    },
+    domain::plan::OmiPlan,
+    oapi::types::CreateImage,
+    store::ledger::{Intent, Keep, ResourceKind},
+};
+
+/// Asks for the OMI.
+pub struct CreateOmi<'a> {
+    /// What the template says.
+    pub omi: &'a OmiPlan,
+    /// The stopped VM.
+    pub vm: &'a ReadyVm,
+    /// The OMI it was launched from.
+    pub source: &'a SourceImage,
+    /// Whose it will be.
+    pub account: &'a Account,
+    /// Who has the name already and will be replaced.
+    pub name: &'a NameCheck,
+}
+
+/// The OMI, not ready yet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OmiId {
+    /// `ami-…`.
+    pub id: String,
+}
+
+impl Step for CreateOmi<'_> {
+    const NAME: &'static str = "create_omi";
+    type Output = OmiId;
+
+    async fn run(&self, cx: &Cx) -> Result<OmiId, StepError> {
+        let late = Late::new(cx, Some(self.source));
+        let description = self.omi.description.as_deref().map(|text| late.render(text)).transpose()?;
+        let request = CreateImage {
+            image_name: Some(self.omi.name.clone()),
+            description,
+            vm_id: Some(self.vm.id.clone()),
+            product_codes: self.omi.product_codes.clone(),
+            // Without it an image may lose a way to boot, and it cannot be changed afterwards.
+            boot_modes: self.boot_modes().iter().map(|mode| mode.as_str().into()).collect(),
+            ..CreateImage::default()
+        };
+        let known_before: Vec<&str> = self.name.existing.iter().map(|image| image.id.as_str()).collect();
+        let intent = Intent {
+            slot: "omi".to_owned(),
+            kind: ResourceKind::Image,
+            lookup: json!({ "name": self.omi.name, "account_id": self.account.id, "known_before": known_before }),
+            cloud_id: None,
+            region: cx.cloud.region.clone(),
+            keep: Keep::OnSuccess,
+        };
+        cx.say(format!("creating OMI `{}` from VM {}", self.omi.name, self.vm.id)).await;
+        let id = cx.create(intent, || async { Ok(cx.cloud.client.call(&request).await?.image.image_id) }).await?;
+        cx.say(format!("OMI: {id}, waiting until it is available")).await;
+        Ok(OmiId { id })
+    }
+}
+
+impl CreateOmi<'_> {
+    fn boot_modes(&self) -> &[String] {
+        if self.omi.boot_modes.is_empty() { &self.source.boot_modes } else { &self.omi.boot_modes }
+    }
+}

@@ -1,0 +1,53 @@
+//! Waits until the OMI is available and notes the snapshots behind it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::OmiId;
+use crate::{
+    bake::{
+        error::StepError,
+        oven::{Cx, Step},
+        remove::snapshot_intent,
+        tags,
+    },
+    oapi::predicates,
+    store::ledger::Keep,
+};
+
+/// How long an OMI may take: the copy of a large disk takes hours.
+const COPY: Duration = Duration::from_secs(4 * 3600);
+
+/// Waits for the OMI.
+pub struct WaitForOmi<'a> {
+    /// The OMI.
+    pub omi: &'a OmiId,
+}
+
+/// An OMI that can be launched.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Omi {
+    /// `ami-…`.
+    pub id: String,
+    /// `snap-…` of its volumes.
+    pub snapshots: Vec<String>,
+}
+
+impl Step for WaitForOmi<'_> {
+    const NAME: &'static str = "wait_for_omi";
+    type Output = Omi;
+
+    async fn run(&self, cx: &Cx) -> Result<Omi, StepError> {
+        let id = &self.omi.id;
+        let wait = cx.cloud.waits.wait_image(&cx.cloud.client, id, predicates::image_available, COPY, cx.stop.token()).await;
+        let image = wait.map_err(|source| StepError::wait(cx, format!("waiting until OMI {id} is available"), source))?;
+        let snapshots: Vec<String> = image.snapshot_ids().into_iter().map(str::to_owned).collect();
+        for snapshot in &snapshots {
+            cx.adopt(snapshot_intent(&cx.cloud.region, snapshot, Keep::OnSuccess)).await?;
+        }
+        tags::set(cx, &[snapshots.clone(), vec![id.clone()]].concat(), tags::own(cx)).await?;
+        cx.say(format!("OMI {id} is available")).await;
+        Ok(Omi { id: id.clone(), snapshots })
+    }
+}

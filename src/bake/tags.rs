@@ -1,0 +1,65 @@
+//! Tags: those of the template with late templates rendered, and fournil's own, by which anybody can see whose a resource is.
+
+use std::collections::BTreeMap;
+
+use tokio::time::{Duration, Instant};
+
+use super::{
+    error::StepError,
+    late::Late,
+    oven::Cx,
+};
+use crate::oapi::types::{CreateTags, ResourceTag};
+
+/// The tag that all that fournil makes carries: the run's id.
+pub const RUN_TAG: &str = "fournil:run";
+
+/// The tag with the build's id.
+pub const BUILD_TAG: &str = "fournil:build";
+
+/// Between two tries while a new resource is still invisible to CreateTags.
+const INVISIBLE: Duration = Duration::from_millis(300);
+
+/// fournil's own tags.
+#[must_use]
+pub fn own(cx: &Cx) -> Vec<ResourceTag> {
+    vec![ResourceTag::new(RUN_TAG, cx.lease.run.to_string()), ResourceTag::new(BUILD_TAG, cx.lease.build.to_string())]
+}
+
+/// The template's tags with keys and values rendered.
+///
+/// # Errors
+/// A late template cannot be rendered.
+pub fn rendered(tags: &BTreeMap<String, String>, late: &Late) -> Result<Vec<ResourceTag>, StepError> {
+    tags.iter().map(|(key, value)| Ok(ResourceTag::new(late.render(key)?, late.render(value)?))).collect()
+}
+
+/// Sets tags; something new may be invisible to CreateTags for a while.
+///
+/// # Errors
+/// The cloud refused.
+pub async fn set(cx: &Cx, ids: &[String], tags: Vec<ResourceTag>) -> Result<(), StepError> {
+    if ids.is_empty() || tags.is_empty() {
+        return Ok(());
+    }
+    let request = CreateTags { resource_ids: ids.to_vec(), tags };
+    let give_up = Instant::now() + cx.cloud.settle;
+    loop {
+        match cx.cloud.client.call(&request).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_not_found() && Instant::now() < give_up => {}
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(INVISIBLE) => {}
+            () = cx.stop.token().cancelled() => cx.stop.check()?,
+        }
+    }
+}
+
+/// Sets fournil's own tags on something temporary. Failing to do so is told but does not end the run: the ledger knows it.
+pub async fn mark(cx: &Cx, ids: &[String]) {
+    if let Err(error) = set(cx, ids, own(cx)).await {
+        cx.say(format!("could not tag {}: {error}", ids.join(", "))).await;
+    }
+}

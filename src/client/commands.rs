@@ -1,0 +1,448 @@
+//! The commands themselves: what each asks and in which order.
+
+use std::{collections::BTreeMap, fs, future::Future, io::Read, path::Path};
+
+use serde_json::Value;
+use tokio::sync::{Mutex, mpsc};
+use uuid::Uuid;
+
+use super::{
+    ClientError, Outcome,
+    follow::Follower,
+    machine,
+    model::{Build, BuildList, Line, ResourceList, Validation},
+    pack::{self, Package},
+    print::{self, Terminal},
+    server::Server,
+};
+use crate::{
+    cli::{BuildArgs, BuildRef, ClientCommand, ListArgs, LogsArgs, ServerArgs, TemplateArgs, ValidateArgs},
+    domain::{BuildId, BuildState},
+};
+
+/// The largest template on standard input.
+const LARGEST_INPUT: u64 = 4 * 1024 * 1024;
+
+type Query = Vec<(String, String)>;
+
+/// Which server a command asks.
+pub fn server_arguments(command: &ClientCommand) -> &ServerArgs {
+    match command {
+        ClientCommand::Build(arguments) => &arguments.server,
+        ClientCommand::Validate(arguments) => &arguments.server,
+        ClientCommand::List(arguments) => &arguments.server,
+        ClientCommand::Logs(arguments) => &arguments.server,
+        ClientCommand::Show(arguments)
+        | ClientCommand::Cancel(arguments)
+        | ClientCommand::Retry(arguments)
+        | ClientCommand::Resources(arguments) => &arguments.server,
+    }
+}
+
+/// Carries a command out.
+pub async fn run(
+    command: ClientCommand,
+    terminal: &Terminal,
+    interrupts: mpsc::Receiver<()>,
+) -> Result<Outcome, ClientError> {
+    let arguments = server_arguments(&command).clone();
+    let server = Server::new(&arguments.server, arguments.token)?;
+    let client =
+        Client { server: &server, terminal, json: arguments.json, interrupts: Mutex::new(interrupts) };
+    let answered = match command {
+        ClientCommand::Build(arguments) => return client.build(&arguments).await,
+        ClientCommand::Logs(arguments) => return client.logs(&arguments).await,
+        ClientCommand::Validate(arguments) => client.unless_interrupted(client.validate(&arguments)).await,
+        ClientCommand::List(arguments) => client.unless_interrupted(client.list(&arguments)).await,
+        ClientCommand::Show(BuildRef { build, .. }) => client.unless_interrupted(client.show(build)).await,
+        ClientCommand::Cancel(BuildRef { build, .. }) => {
+            client.unless_interrupted(client.cancel(build)).await
+        }
+        ClientCommand::Retry(BuildRef { build, .. }) => client.unless_interrupted(client.retry(build)).await,
+        ClientCommand::Resources(BuildRef { build, .. }) => {
+            client.unless_interrupted(client.resources(build)).await
+        }
+    };
+    Ok(answered?.map_or(Outcome::Interrupted, |()| Outcome::Success))
+}
+
+struct Client<'a> {
+    server: &'a Server,
+    terminal: &'a Terminal,
+    json: bool,
+    interrupts: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Client<'_> {
+    async fn build(&self, arguments: &BuildArgs) -> Result<Outcome, ClientError> {
+        if arguments.force.as_deref().is_some_and(|value| value != "false") {
+            let text = "`-force` has no meaning here: set `force_deregister` and `force_delete_snapshot` in the template";
+            return Err(ClientError::Usage(text.to_owned()));
+        }
+        if arguments.debug.as_deref().is_some_and(|value| value != "false") {
+            return Err(ClientError::Usage(
+                "`-debug` stops after each step, which a server cannot do".to_owned(),
+            ));
+        }
+        let mut query = template_query(&arguments.template)?;
+        let mut add =
+            |name: &str, value: Option<String>| query.extend(value.map(|value| (name.to_owned(), value)));
+        add("on_error", arguments.on_error.clone());
+        add("name", arguments.name.clone());
+        add("priority", arguments.priority.map(|priority| priority.to_string()));
+        add("timeout", arguments.timeout.clone());
+        for label in &arguments.labels {
+            let (key, value) = pair(label, "--label", "KEY=VALUE")?;
+            add(&format!("label.{key}"), Some(value));
+        }
+        let package = package(&arguments.template, &mut query)?;
+        let key = Uuid::now_v7().to_string();
+        let sending = self.server.post_archive("builds", &query, &package.archive, &key);
+        let Some(accepted) = self.unless_interrupted(sending).await? else {
+            self.terminal.remark(
+                "left before the server answered; `fournil list` shows whether the build was accepted",
+            )?;
+            return Ok(Outcome::Interrupted);
+        };
+        let build: Build = self.server.read(accepted.clone())?;
+        if arguments.detach {
+            match self.json {
+                true => self.terminal.json(&accepted)?,
+                false => self.terminal.say(&build.id.to_string())?,
+            }
+            return Ok(Outcome::Success);
+        }
+        let id = build.id;
+        self.terminal.remark(&format!("build {id} is accepted by {}", self.server.address()))?;
+        for notice in &build.notices {
+            self.terminal.remark(&format!("notice: {notice}"))?;
+        }
+        let follower = self.follower(id, None, 0);
+        let print = |line: &Line| {
+            Ok(match (arguments.machine_readable, self.json) {
+                (true, _) => self.terminal.say(&machine::line(line)),
+                (false, true) => self.terminal.aside(&print::line(line, arguments.timestamps)),
+                (false, false) => self.terminal.say(&print::line(line, arguments.timestamps)),
+            }?)
+        };
+        let Some(ended) = self.until_the_end(follower, &print, true).await? else {
+            return Ok(Outcome::Interrupted);
+        };
+        let build: Build = self.server.read(ended.clone())?;
+        if arguments.machine_readable {
+            for row in machine::result(&build) {
+                self.terminal.say(&row)?;
+            }
+        } else if self.json {
+            self.terminal.json(&ended)?;
+        } else {
+            self.terminal.say(&print::result(&build))?;
+        }
+        Ok(outcome(build.state))
+    }
+
+    async fn validate(&self, arguments: &ValidateArgs) -> Result<(), ClientError> {
+        let mut query = template_query(&arguments.template)?;
+        let package = package(&arguments.template, &mut query)?;
+        let key = Uuid::now_v7().to_string();
+        let answer = self.server.post_archive("validate", &query, &package.archive, &key).await?;
+        if self.json {
+            self.terminal.json(&answer)?;
+            return Ok(());
+        }
+        let validation: Validation = self.server.read(answer)?;
+        self.terminal.say("The template is valid.")?;
+        for run in &validation.runs {
+            let makes = run.omi_name.as_ref().map(|name| format!(", makes OMI `{name}`")).unwrap_or_default();
+            let steps = match run.provisioners.len() {
+                0 => String::new(),
+                _ => format!(", provisions with {}", run.provisioners.join(", ")),
+            };
+            self.terminal.say(&format!("--> {}: {}{makes}{steps}", run.name, run.builder))?;
+        }
+        for notice in &validation.notices {
+            self.terminal.say(&format!("Notice: {notice}"))?;
+        }
+        Ok(())
+    }
+
+    async fn list(&self, arguments: &ListArgs) -> Result<(), ClientError> {
+        let mut query: Query = vec![("limit".to_owned(), arguments.limit.to_string())];
+        query.extend(arguments.state.iter().map(|state| ("state".to_owned(), state.to_string())));
+        query.extend(arguments.name.iter().map(|name| ("name".to_owned(), name.clone())));
+        for label in &arguments.labels {
+            pair(label, "--label", "KEY=VALUE")?;
+            query.push(("label".to_owned(), label.clone()));
+        }
+        let answer = self.server.get("builds", &query).await?;
+        if self.json {
+            self.terminal.json(&answer)?;
+            return Ok(());
+        }
+        let list: BuildList = self.server.read(answer)?;
+        if list.builds.is_empty() {
+            self.terminal.remark("no builds")?;
+            return Ok(());
+        }
+        let head = ["ID", "STATE", "CREATED (UTC)", "NAME", "RESULT"];
+        self.terminal.say(&print::table(&head, list.builds.iter().map(print::list_row)))?;
+        if list.next.is_some() {
+            self.terminal.remark(&format!("there are more than {}; --limit shows more", arguments.limit))?;
+        }
+        Ok(())
+    }
+
+    async fn show(&self, build: BuildId) -> Result<(), ClientError> {
+        let answer = self.server.get(&format!("builds/{build}"), &[]).await?;
+        if self.json {
+            self.terminal.json(&answer)?;
+        } else {
+            self.terminal.say(&print::build(&self.server.read(answer)?))?;
+        }
+        Ok(())
+    }
+
+    async fn logs(&self, arguments: &LogsArgs) -> Result<Outcome, ClientError> {
+        let print = |line: &Line| {
+            Ok(match self.json {
+                true => self.terminal.say(&line_json(line)),
+                false => self.terminal.say(&print::line(line, arguments.timestamps)),
+            }?)
+        };
+        let mut after = i64::from(arguments.after.unwrap_or(0));
+        // The end of the log first: what `--tail` asks for, or all there is.
+        if !arguments.follow || arguments.tail.is_some() {
+            let printed = self.unless_interrupted(self.print_stored(arguments, &print)).await?;
+            let Some(last) = printed else { return Ok(Outcome::Interrupted) };
+            after = after.max(last);
+        }
+        if !arguments.follow {
+            return Ok(Outcome::Success);
+        }
+        let follower = self.follower(arguments.build, arguments.run.clone(), after);
+        let Some(ended) = self.until_the_end(follower, &print, false).await? else {
+            return Ok(Outcome::Interrupted);
+        };
+        Ok(outcome(self.server.read::<Build>(ended)?.state))
+    }
+
+    /// Prints the lines that there are; returns the number of the last one.
+    async fn print_stored(
+        &self,
+        arguments: &LogsArgs,
+        print: &(dyn Fn(&Line) -> Result<(), ClientError> + Sync),
+    ) -> Result<i64, ClientError> {
+        let mut query: Query = Vec::new();
+        query.extend(arguments.run.iter().map(|run| ("run".to_owned(), run.clone())));
+        query.extend(arguments.tail.map(|tail| ("tail".to_owned(), tail.to_string())));
+        query.extend(arguments.after.map(|after| ("after".to_owned(), after.to_string())));
+        let path = format!("builds/{}/logs", arguments.build);
+        let mut response = self.server.stream(&path, &query, "application/x-ndjson", None).await?;
+        let mut rest = Vec::new();
+        let mut last = 0;
+        loop {
+            let chunk = response.chunk().await.map_err(|source| ClientError::Unreachable {
+                server: self.server.address().to_owned(),
+                source: source.without_url(),
+            })?;
+            let is_end = chunk.is_none();
+            rest.extend_from_slice(&chunk.unwrap_or_default());
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let text: Vec<u8> = rest.drain(..=end).collect();
+                let line: Line = serde_json::from_slice(&text)
+                    .map_err(|error| self.server.strange(format!("a log line: {error}")))?;
+                print(&line)?;
+                last = line.seq;
+            }
+            if is_end {
+                return Ok(last);
+            }
+        }
+    }
+
+    async fn cancel(&self, build: BuildId) -> Result<(), ClientError> {
+        let answer = self.server.post(&format!("builds/{build}/cancel"), &Uuid::now_v7().to_string()).await?;
+        if self.json {
+            self.terminal.json(&answer)?;
+            return Ok(());
+        }
+        match self.server.read::<Build>(answer)?.state {
+            BuildState::Cancelled => self.terminal.say(&format!("Build {build} is cancelled."))?,
+            _ => self
+                .terminal
+                .say(&format!("Build {build} is being cancelled; what it made is removed first."))?,
+        }
+        Ok(())
+    }
+
+    async fn retry(&self, build: BuildId) -> Result<(), ClientError> {
+        let answer = self.server.post(&format!("builds/{build}/retry"), &Uuid::now_v7().to_string()).await?;
+        if self.json {
+            self.terminal.json(&answer)?;
+        } else {
+            self.terminal.say(&self.server.read::<Build>(answer)?.id.to_string())?;
+        }
+        Ok(())
+    }
+
+    async fn resources(&self, build: BuildId) -> Result<(), ClientError> {
+        let answer = self.server.get(&format!("builds/{build}/resources"), &[]).await?;
+        if self.json {
+            self.terminal.json(&answer)?;
+            return Ok(());
+        }
+        let list: ResourceList = self.server.read(answer)?;
+        let rows = list.resources.into_iter().map(|resource| {
+            let id = resource.cloud_id.unwrap_or_else(|| "?".to_owned());
+            let created = resource.created_at.map(print::moment).unwrap_or_default();
+            vec![
+                resource.kind,
+                id,
+                resource.region,
+                resource.state,
+                created,
+                resource.last_error.unwrap_or_default(),
+            ]
+        });
+        let head = ["KIND", "ID", "REGION", "STATE", "CREATED (UTC)", "LAST ERROR"];
+        self.terminal.say(&print::table(&head, rows))?;
+        Ok(())
+    }
+
+    fn follower(&self, build: BuildId, run: Option<String>, after: i64) -> Follower<'_> {
+        Follower { server: self.server, terminal: self.terminal, build, run, after, hole: None }
+    }
+
+    /// Follows to the end; `None` if the user left. The first interrupt cancels the build if it is ours, and only
+    /// leaves if we merely look on.
+    async fn until_the_end(
+        &self,
+        mut follower: Follower<'_>,
+        print: &(dyn Fn(&Line) -> Result<(), ClientError> + Sync),
+        is_ours: bool,
+    ) -> Result<Option<Value>, ClientError> {
+        let build = follower.build;
+        let mut following = std::pin::pin!(follower.follow(print));
+        tokio::select! {
+            ended = &mut following => return ended.map(Some),
+            () = self.wish() => {}
+        }
+        if !is_ours {
+            return Ok(None);
+        }
+        self.terminal
+            .remark("cancelling the build; once more leaves at once (the build then ends by itself)")?;
+        tokio::select! {
+            ended = &mut following => ended.map(Some),
+            () = self.wish() => Ok(None),
+            () = async {
+                self.ask_to_cancel(build).await;
+                std::future::pending().await
+            } => Ok(None),
+        }
+    }
+
+    /// The answer to `work`, or nothing if the user does not want to wait for it.
+    async fn unless_interrupted<T>(
+        &self,
+        work: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<Option<T>, ClientError> {
+        tokio::select! {
+            done = work => done.map(Some),
+            () = self.wish() => Ok(None),
+        }
+    }
+
+    /// Waits for the user's wish to stop; for ever if nobody is there to have one.
+    async fn wish(&self) {
+        if self.interrupts.lock().await.recv().await.is_none() {
+            std::future::pending().await
+        }
+    }
+
+    async fn ask_to_cancel(&self, build: BuildId) {
+        let asked = self.server.post(&format!("builds/{build}/cancel"), &Uuid::now_v7().to_string()).await;
+        match asked {
+            // It ended in the meantime, and its end is about to be read.
+            Err(ClientError::Refused(problem)) if problem.status == 409 => {}
+            Err(error) => {
+                // A closed standard error ends the command elsewhere.
+                let _ = self.terminal.remark(&format!("the build could not be cancelled: {error}"));
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+const fn outcome(state: BuildState) -> Outcome {
+    match state {
+        BuildState::Succeeded => Outcome::Success,
+        _ => Outcome::Failure,
+    }
+}
+
+fn line_json(line: &Line) -> String {
+    let Line { seq, at, run, stream, line } = line;
+    serde_json::json!({ "seq": seq, "at": at, "run": run, "stream": stream, "line": line }).to_string()
+}
+
+/// Variables and selection as query parameters.
+fn template_query(arguments: &TemplateArgs) -> Result<Query, ClientError> {
+    let mut variables = BTreeMap::new();
+    for path in &arguments.variable_files {
+        variables.extend(variable_file(path)?);
+    }
+    for variable in &arguments.variables {
+        let (name, value) = pair(variable, "-var", "NAME=VALUE")?;
+        variables.insert(name, value);
+    }
+    let mut query: Query =
+        variables.into_iter().map(|(name, value)| (format!("var.{name}"), value)).collect();
+    for (name, list) in [("only", &arguments.only), ("except", &arguments.except)] {
+        if !list.is_empty() {
+            query.push((name.to_owned(), list.join(",")));
+        }
+    }
+    Ok(query)
+}
+
+fn pair(text: &str, flag: &str, form: &str) -> Result<(String, String), ClientError> {
+    // The value is not repeated: it may be a secret.
+    let wrong = || ClientError::Usage(format!("`{flag}` needs {form}"));
+    let (name, value) = text.split_once('=').filter(|(name, _)| !name.trim().is_empty()).ok_or_else(wrong)?;
+    Ok((name.trim().to_owned(), value.to_owned()))
+}
+
+fn variable_file(path: &Path) -> Result<Vec<(String, String)>, ClientError> {
+    let wrong = |why: String| {
+        ClientError::Usage(format!("the variable file {} cannot be used: {why}", path.display()))
+    };
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    if !text.trim_start().starts_with('{') {
+        return Err(wrong("it is no JSON object; other forms are not supported yet".to_owned()));
+    }
+    let object: serde_json::Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
+        wrong(format!("it is no JSON (line {}, column {})", error.line(), error.column()))
+    })?;
+    let as_text = |(name, value): (String, Value)| match value {
+        Value::String(text) => Ok((name, text)),
+        Value::Null => Err(wrong(format!("`{name}` has no value"))),
+        other => Ok((name, other.to_string())),
+    };
+    object.into_iter().map(as_text).collect()
+}
+
+fn package(arguments: &TemplateArgs, query: &mut Query) -> Result<Package, ClientError> {
+    let package = if arguments.template == Path::new("-") {
+        let mut text = String::new();
+        let read = std::io::stdin().take(LARGEST_INPUT).read_to_string(&mut text);
+        read.map_err(|error| {
+            ClientError::Usage(format!("cannot read the template from standard input: {error}"))
+        })?;
+        pack::pack_text(&text)?
+    } else {
+        pack::pack(&arguments.template, arguments.context.as_deref())?
+    };
+    query.extend(package.template.iter().map(|template| ("template".to_owned(), template.clone())));
+    Ok(package)
+}

@@ -1,0 +1,179 @@
+//! `fournil serve`: builds its world in plain order, then serves until a signal: the API, the workers and the reaper in
+//! one process. The first signal drains, the second ends at once.
+
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use secrecy::ExposeSecret;
+use sqlx::PgPool;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{self, ApiLimits, AppState, Clock},
+    config::{Config, Database},
+    credentials::{provider::EnvironmentSource, vault::Vault},
+    embedded_postgres::EmbeddedPostgres,
+    logs::{LogHub, LogLimits},
+    oapi::{OapiPool, PaceConfig, WaitConfig, Waits},
+    store,
+    worker::{self, Kitchen, WorkerSettings},
+};
+
+/// Connections that the API and the listeners may hold, beside those of the workers.
+const API_CONNECTIONS: u32 = 12;
+
+/// How long a database may be away at the start.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long open requests may go on after the signal to drain.
+const REQUESTS_END: Duration = Duration::from_secs(10);
+
+/// Serves until a signal.
+///
+/// # Errors
+/// The database cannot be reached, the address is taken, or the master key is missing or wrong.
+pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
+    let drain = CancellationToken::new();
+    for notice in &config.notices {
+        tracing::warn!("{notice}");
+    }
+    std::fs::create_dir_all(&config.data_dir).with_context(|| format!("could not make {}", config.data_dir.display()))?;
+    watch_signals(drain.clone())?;
+
+    let (embedded, url) = match &config.database {
+        Database::Url(url) => (None, url.expose_secret().to_owned()),
+        Database::Embedded => {
+            let started = EmbeddedPostgres::start(&config.data_dir, config.postgres_bin.as_deref()).await;
+            let embedded = started.context("could not start the embedded Postgres")?;
+            let url = embedded.url().to_owned();
+            (Some(embedded), url)
+        }
+    };
+    let connections = API_CONNECTIONS + u32::try_from(config.workers.min(60)).unwrap_or(60);
+    let pool = store::pool(&url, connections).context("could not use the database's URL")?;
+    migrate(&pool).await?;
+    let vault = Vault::load(config.master_key.as_ref(), &config.data_dir, embedded.is_some()).context("could not load the master key")?;
+    let vault = Arc::new(vault);
+
+    let hub = LogHub::start(pool.clone(), drain.clone());
+    let limits = ApiLimits {
+        json_bytes: usize::try_from(config.limits.request).unwrap_or(usize::MAX),
+        archive_bytes: usize::try_from(config.limits.archive).unwrap_or(usize::MAX),
+        ..ApiLimits::default()
+    };
+    let state = AppState::new(pool.clone(), hub, vault.clone(), limits, Clock::system(), drain.clone());
+    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("could not listen on {}", config.listen))?;
+    let address = listener.local_addr().context("could not learn the address")?;
+
+    let kitchen = kitchen(&config, pool.clone(), vault, environment)?;
+    let workers = (config.workers > 0).then(|| tokio::spawn(worker::serve(kitchen, drain.clone())));
+    tracing::info!(workers = config.workers, "fournil {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+
+    let stopping = drain.clone();
+    let serving = axum::serve(listener, api::router(state)).with_graceful_shutdown(async move { stopping.cancelled().await });
+    let mut served = tokio::spawn(serving.into_future());
+    tokio::select! {
+        ended = &mut served => {
+            ended.context("the API ended")?.context("the API ended")?;
+        }
+        () = drain.cancelled() => {}
+    }
+    drain.cancel();
+    if let Some(workers) = workers {
+        workers.await.context("the workers ended")?;
+    }
+    if tokio::time::timeout(REQUESTS_END, &mut served).await.is_err() {
+        served.abort();
+    }
+    if let Some(embedded) = embedded {
+        drop(pool);
+        embedded.stop().await.context("could not stop the embedded Postgres")?;
+    }
+    tracing::info!("drained");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    let give_up = tokio::time::Instant::now() + DATABASE_PATIENCE;
+    loop {
+        match store::migrate(pool).await {
+            Ok(()) => return Ok(()),
+            Err(error) if is_away(&error) && tokio::time::Instant::now() < give_up => {
+                tracing::warn!(error = ?error, "the database is away, trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(error).context("could not prepare the database"),
+        }
+    }
+}
+
+fn is_away(error: &store::StoreError) -> bool {
+    match error {
+        store::StoreError::Migrate(sqlx::migrate::MigrateError::Execute(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut)) => true,
+        error => error.is_transient(),
+    }
+}
+
+fn kitchen(config: &Config, store: PgPool, vault: Arc<Vault>, environment: BTreeMap<String, String>) -> anyhow::Result<Kitchen> {
+    let scratch = config.data_dir.join("scratch");
+    // What an earlier process left there belongs to runs that were interrupted.
+    let _ = std::fs::remove_dir_all(&scratch);
+    make_private(&scratch).with_context(|| format!("could not make {}", scratch.display()))?;
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let name = config.worker_name.clone().unwrap_or_else(|| hostname.clone());
+    Ok(Kitchen {
+        store,
+        vault,
+        oapi: Arc::new(OapiPool::new(PaceConfig { calls_per_second: config.oapi_calls_per_second, ..PaceConfig::default() })),
+        waits: Waits::new(WaitConfig {
+            min_interval: config.oapi_poll_interval,
+            settle: config.oapi_settle,
+            ..WaitConfig::default()
+        }),
+        environment: Arc::new(EnvironmentSource { variables: environment, ..EnvironmentSource::of_process() }),
+        endpoints: Arc::new(config.allowed_endpoints.clone()),
+        settings: WorkerSettings {
+            id: format!("{name}-{}", uuid::Uuid::new_v4().simple()),
+            hostname,
+            slots: config.workers,
+            capabilities: config.capabilities.iter().map(ToString::to_string).collect(),
+            lease: config.lease,
+            grace: config.drain_timeout,
+        },
+        log_limits: LogLimits {
+            line_bytes: usize::try_from(config.limits.log_line).unwrap_or(usize::MAX),
+            build_bytes: config.limits.log_build,
+        },
+        settle: config.oapi_settle,
+        scratch: Arc::new(scratch),
+    })
+}
+
+fn make_private(folder: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// The first signal drains, the second ends at once.
+fn watch_signals(drain: CancellationToken) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("could not listen for SIGINT")?;
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if drain.is_cancelled() {
+                tracing::warn!("ending at once; what was running goes on when fournil is started again");
+                std::process::exit(130);
+            }
+            drain.cancel();
+        }
+    });
+    Ok(())
+}

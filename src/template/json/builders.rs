@@ -1,0 +1,196 @@
+//! The builders of a template: their types, their names, and which of them a request wants.
+
+use super::{
+    plan::Template,
+    reader::{Kind, Node},
+};
+use crate::{
+    domain::problem::FieldProblem,
+    template::{
+        envelope::shorten,
+        options::{BUILDERS, BuilderKind},
+        render::{Renderer, Scope},
+        suggest::or_did_you_mean,
+    },
+};
+
+/// A builder before its options are read.
+pub(super) struct BuilderEntry<'a> {
+    pub(super) name: String,
+    pub(super) kind: BuilderKind,
+    pub(super) type_name: &'a str,
+    pub(super) node: &'a Node,
+    pub(super) pointer: String,
+}
+
+impl<'a> Template<'a> {
+    pub(super) fn builders(&self, general: &Renderer) -> Option<Vec<BuilderEntry<'a>>> {
+        if self.root.get("builders").is_none() {
+            self.findings.wrong("", self.root.at, "the template has no `builders`");
+            return None;
+        }
+        let nodes = self.list("builders", self.cx.limits.max_builders)?;
+        if nodes.is_empty() {
+            self.findings.wrong("/builders", self.root.at, "`builders` is empty; at least one is needed");
+        }
+        let mut entries: Vec<BuilderEntry<'a>> = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let pointer = format!("/builders/{index}");
+            let Some(entry) = self.builder(general, node, pointer) else { continue };
+            match entries.iter().find(|other| other.name == entry.name) {
+                Some(other) => self.findings.wrong(
+                    &entry.pointer,
+                    node.at,
+                    format!(
+                        "this builder is called `{}` like the one at `{}`; give each a `name` of its own",
+                        entry.name, other.pointer
+                    ),
+                ),
+                None => entries.push(entry),
+            }
+        }
+        Some(entries)
+    }
+
+    fn builder(&self, general: &Renderer, node: &'a Node, pointer: String) -> Option<BuilderEntry<'a>> {
+        let Some(_) = node.members() else {
+            self.findings.wrong(
+                &pointer,
+                node.at,
+                format!("a builder must be an object, not {}", node.kind_name()),
+            );
+            return None;
+        };
+        let type_name = match node.get("type") {
+            Some(Node { kind: Kind::String(text), .. }) => text.as_str(),
+            other => {
+                let at = other.map_or(node.at, |other| other.at);
+                self.findings.wrong(&pointer, at, "the builder has no `type`, such as `osc-bsu`");
+                return None;
+            }
+        };
+        let place = node.get("type").map_or(node.at, |other| other.at);
+        let type_pointer = format!("{pointer}/type");
+        let Some((_, kind)) = BUILDERS.iter().find(|(known, _)| *known == type_name) else {
+            let hint = or_did_you_mean(
+                type_name,
+                BUILDERS.iter().map(|(known, _)| *known),
+                "fournil bakes for OUTSCALE: use `osc-bsu`",
+            );
+            let detail = format!("there is no builder `{}`; {hint}", shorten(type_name));
+            self.findings.wrong(&type_pointer, place, detail);
+            return None;
+        };
+        let name = match node.get("name").map(|name| (name, &name.kind)) {
+            None | Some((_, Kind::Null)) => type_name.to_owned(),
+            Some((name, Kind::String(text))) => match general.now(text, Scope::Option) {
+                Ok(text) if text.is_empty() => type_name.to_owned(),
+                Ok(text) if text.chars().count() > 128 || text.chars().any(char::is_control) => {
+                    let detail =
+                        "the `name` of a builder has at most 128 characters and no control characters";
+                    self.findings.wrong(&format!("{pointer}/name"), name.at, detail);
+                    return None;
+                }
+                Ok(text) => text,
+                Err(detail) => {
+                    self.findings.wrong(&format!("{pointer}/name"), name.at, detail);
+                    return None;
+                }
+            },
+            Some((name, _)) => {
+                let detail = format!("the `name` of a builder must be a text, not {}", name.kind_name());
+                self.findings.wrong(&format!("{pointer}/name"), name.at, detail);
+                return None;
+            }
+        };
+        Some(BuilderEntry { name, kind: *kind, type_name, node, pointer })
+    }
+
+    /// The builders that the request's `only` and `except` leave.
+    pub(super) fn chosen<'b>(
+        &self,
+        builders: &'b [BuilderEntry<'a>],
+        request_errors: &mut Vec<FieldProblem>,
+    ) -> Vec<&'b BuilderEntry<'a>> {
+        let mut is_known = true;
+        for (option, patterns) in [("only", &self.request.only), ("except", &self.request.except)] {
+            for (index, pattern) in patterns.iter().enumerate() {
+                if builders.iter().any(|builder| matches(pattern, &builder.name)) {
+                    continue;
+                }
+                is_known = false;
+                let names: Vec<&str> = builders.iter().map(|builder| builder.name.as_str()).collect();
+                let listed = format!("the builds are called {}", comma_separated(&names));
+                let hint = or_did_you_mean(pattern, names.iter().copied(), &listed);
+                request_errors.push(FieldProblem {
+                    pointer: self.request.option_pointer(&format!("/{option}/{index}")),
+                    line: None,
+                    column: None,
+                    detail: format!(
+                        "`{option}` names the build `{}`, which does not exist; {hint}",
+                        shorten(pattern)
+                    ),
+                });
+            }
+        }
+        let any = |patterns: &[String], name: &str| patterns.iter().any(|pattern| matches(pattern, name));
+        let chosen: Vec<_> = builders
+            .iter()
+            .filter(|builder| self.request.only.is_empty() || any(&self.request.only, &builder.name))
+            .filter(|builder| !any(&self.request.except, &builder.name))
+            .collect();
+        if chosen.is_empty() && !builders.is_empty() && is_known {
+            request_errors.push(FieldProblem {
+                pointer: self.request.option_pointer("/except"),
+                line: None,
+                column: None,
+                detail: "`only` and `except` together leave no build".to_owned(),
+            });
+        }
+        chosen
+    }
+}
+
+/// `` `a`, `b`, `c` ``
+pub(super) fn comma_separated(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{}`", shorten(word))).collect();
+    shorten_list(quoted).join(", ")
+}
+
+/// The first twenty, so that a message stays readable.
+fn shorten_list(mut words: Vec<String>) -> Vec<String> {
+    if words.len() > 20 {
+        words.truncate(20);
+        words.push("…".to_owned());
+    }
+    words
+}
+
+/// Whether a name fits a pattern with `*` and `?`.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (mut at, mut in_name) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while in_name < name.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, in_name));
+                at += 1;
+            }
+            Some(c) if *c == '?' || *c == name[in_name] => {
+                at += 1;
+                in_name += 1;
+            }
+            _ => match star {
+                // The last star takes one character more.
+                Some((star_at, taken)) => {
+                    star = Some((star_at, taken + 1));
+                    at = star_at + 1;
+                    in_name = taken + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|c| *c == '*')
+}

@@ -1,0 +1,83 @@
+//! The template without its secrets, as clients may see it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::reader::{Kind, Node};
+
+/// What stands in place of a secret.
+pub const SENSITIVE: &str = "<sensitive>";
+
+/// Options whose value is never shown, whatever it is.
+const SECRET_OPTIONS: [&str; 9] = [
+    "secret_key",
+    "token",
+    "mfa_code",
+    "ssh_password",
+    "ssh_bastion_password",
+    "ssh_proxy_password",
+    "ssh_private_key",
+    "winrm_password",
+    "password",
+];
+
+/// A shorter secret is replaced only where it is the whole text; inside other texts it would hit by chance.
+const SHORTEST_INSIDE: usize = 4;
+
+/// The template as JSON, with secret options, sensitive variables and every occurrence of a secret replaced.
+pub fn redact(root: &Node, sensitive_variables: &BTreeSet<String>, secrets: &BTreeSet<String>) -> Value {
+    let mut ordered: Vec<&str> = secrets.iter().map(String::as_str).collect();
+    // The longest first, so that no rest of a longer one stays.
+    ordered.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    let mut value = Redactor { secrets: ordered }.node(root);
+    if let Some(Value::Object(variables)) = value.get_mut("variables") {
+        for (name, value) in variables {
+            if sensitive_variables.contains(name) && !value.is_null() {
+                *value = Value::from(SENSITIVE);
+            }
+        }
+    }
+    value
+}
+
+struct Redactor<'a> {
+    secrets: Vec<&'a str>,
+}
+
+impl Redactor<'_> {
+    fn node(&self, node: &Node) -> Value {
+        match &node.kind {
+            Kind::String(text) => Value::from(self.text(text)),
+            Kind::Number(number) if self.secrets.contains(&number.as_str()) => Value::from(SENSITIVE),
+            Kind::Array(items) => Value::Array(items.iter().map(|item| self.node(item)).collect()),
+            Kind::Object(members) => {
+                let mut map = Map::new();
+                for member in members {
+                    let is_secret = SECRET_OPTIONS.contains(&member.name.as_str());
+                    let value = match &member.value.kind {
+                        Kind::String(text) if text.is_empty() => Value::from(""),
+                        Kind::String(_) | Kind::Number(_) if is_secret => Value::from(SENSITIVE),
+                        _ => self.node(&member.value),
+                    };
+                    map.insert(self.text(&member.name), value);
+                }
+                Value::Object(map)
+            }
+            Kind::Null | Kind::Bool(_) | Kind::Number(_) => node.to_value(),
+        }
+    }
+
+    fn text(&self, text: &str) -> String {
+        if self.secrets.contains(&text) {
+            return SENSITIVE.to_owned();
+        }
+        let mut text = text.to_owned();
+        for secret in &self.secrets {
+            if secret.len() >= SHORTEST_INSIDE && text.contains(secret) {
+                text = text.replace(secret, SENSITIVE);
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,82 @@
+//! Templates → plans: reads what a client sent and makes of it a [`BuildPlan`] that is valid, or a [`Problem`] that
+//! lists everything wrong with it, each with its place. No I/O, no cloud; whatever only the cloud can tell is left to
+//! the bake.
+
+pub mod context;
+mod envelope;
+mod json;
+mod options;
+mod query;
+mod render;
+pub mod request;
+mod suggest;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+pub use context::{ContextFolder, ContextLimits};
+pub use query::QueryOptions;
+pub use render::{LateData, render_late};
+pub use request::{BuildRequest, OnError, RequestForm, RequestLimits, TemplateSource};
+
+use crate::domain::{BuildPlan, Problem};
+
+/// What a template may see of the server.
+#[derive(Debug, Clone)]
+pub struct ParseContext {
+    /// The one moment that `{{timestamp}}` and `{{isotime}}` mean everywhere in the request.
+    pub now: DateTime<Utc>,
+    /// What `{{env}}` can read: names the operator allowed, with their values.
+    pub env_allowed: BTreeMap<String, String>,
+    /// How much a template may hold.
+    pub limits: ParseLimits,
+}
+
+impl ParseContext {
+    /// At this moment, with no environment and the default limits.
+    #[must_use]
+    pub fn at(now: DateTime<Utc>) -> Self {
+        Self { now, env_allowed: BTreeMap::new(), limits: ParseLimits::default() }
+    }
+}
+
+/// How much a template may hold.
+#[derive(Debug, Clone)]
+pub struct ParseLimits {
+    /// Builders of a template.
+    pub max_builders: usize,
+    /// Provisioners of a template.
+    pub max_provisioners: usize,
+    /// Errors that are listed; the rest is counted.
+    pub max_errors: usize,
+}
+
+impl Default for ParseLimits {
+    fn default() -> Self {
+        Self { max_builders: 100, max_provisioners: 1000, max_errors: 100 }
+    }
+}
+
+/// A valid template.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// What will be done. Holds secrets.
+    pub plan: BuildPlan,
+    /// The template as JSON, with every secret replaced by `<sensitive>`.
+    pub redacted_template: Value,
+}
+
+/// Makes a plan of a request. `context` is the uploaded folder, in which every file that the template names must be.
+///
+/// # Errors
+/// 400 `invalid_json` with line and column if the template's text is no JSON; 422 `invalid_template` with **all** that
+/// is wrong in `errors`; 422 `not_supported_yet` if all that is wrong is that fournil does not do it yet.
+pub fn parse(
+    request: &BuildRequest,
+    context: Option<&ContextFolder>,
+    cx: &ParseContext,
+) -> Result<Parsed, Problem> {
+    json::plan(request, context, cx)
+}

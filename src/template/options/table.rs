@@ -1,0 +1,108 @@
+//! Options that are known but not used, and what is said about each. Options that are used stand where they are read.
+
+use super::Treatment::{self, Ignored, Never, NotYet};
+
+const UNUSED: &str = "Packer's OUTSCALE plugin takes it, but does nothing with it";
+const NO_AGENT: &str =
+    "a service has no SSH agent; send the key in the folder and name it in `ssh_private_key_file`";
+const NO_TERMINAL: &str = "a service has no terminal to ask at";
+const INTERNAL: &str = "it is Packer's own; use `ssh_private_key_file`";
+const LATER_VM: &str = "the address is that of the VM, which is known only when it runs";
+
+/// Options of `osc-bsu`.
+pub const BSU: [(&str, Treatment); 48] = [
+    // Access.
+    ("x509_cert_path", NotYet),
+    ("x509_key_path", NotYet),
+    ("profile", NotYet),
+    ("mfa_code", Ignored(UNUSED)),
+    ("token", Ignored(UNUSED)),
+    ("skip_metadata_api_check", Ignored(UNUSED)),
+    // The image.
+    (
+        "omi_regions",
+        Ignored("there is no copy to other regions, neither in Packer's OUTSCALE plugin nor here"),
+    ),
+    ("skip_region_validation", Ignored(UNUSED)),
+    ("omi_groups", Ignored(UNUSED)),
+    ("omi_product_codes", Ignored("use `product_codes`")),
+    ("root_device_name", Ignored("the OMI is made of the VM, which has its own root device")),
+    (
+        "omi_block_device_mappings",
+        Never(
+            "with it the OMI would be made of the snapshots you name instead of the VM, and everything the \
+             provisioners did would be lost; set up volumes with `launch_block_device_mappings`",
+        ),
+    ),
+    // The VM.
+    ("iam_vm_profile", Ignored(UNUSED)),
+    ("enable_t2_unlimited", Ignored(UNUSED)),
+    ("block_duration_minutes", Ignored(UNUSED)),
+    ("windows_password_timeout", NotYet),
+    // The communicator.
+    ("ssh_host", Ignored(LATER_VM)),
+    ("ssh_agent_auth", Never(NO_AGENT)),
+    ("ssh_disable_agent_forwarding", Ignored("there is no SSH agent to forward")),
+    ("temporary_key_pair_bits", Ignored("RSA keys have 2048 bits or more, the other kinds a fixed size")),
+    ("ssh_bastion_certificate_file", NotYet),
+    ("ssh_bastion_agent_auth", Never(NO_AGENT)),
+    ("ssh_bastion_interactive", Never(NO_TERMINAL)),
+    ("ssh_proxy_host", NotYet),
+    ("ssh_proxy_port", NotYet),
+    ("ssh_proxy_username", NotYet),
+    ("ssh_proxy_password", NotYet),
+    ("ssh_local_tunnels", NotYet),
+    ("ssh_remote_tunnels", NotYet),
+    ("ssh_public_key", Never(INTERNAL)),
+    ("ssh_private_key", Never(INTERNAL)),
+    ("winrm_username", NotYet),
+    ("winrm_password", NotYet),
+    ("winrm_host", Ignored(LATER_VM)),
+    ("winrm_port", NotYet),
+    ("winrm_use_ssl", NotYet),
+    ("winrm_insecure", NotYet),
+    ("winrm_use_ntlm", NotYet),
+    ("winrm_no_proxy", NotYet),
+    ("winrm_timeout", NotYet),
+    // Names of long ago, for which Packer says to run `packer fix`.
+    ("ssh_key_path", Never("its name is `ssh_private_key_file` now")),
+    ("ssh_disable_agent", Never("its name is `ssh_disable_agent_forwarding` now")),
+    ("ssh_host_port_min", Never("it belongs to other builders")),
+    ("ssh_host_port_max", Never("it belongs to other builders")),
+    ("ssh_skip_nat_mapping", Never("it belongs to other builders")),
+    ("omi_root_device", Never("it belongs to `osc-bsusurrogate`")),
+    ("bsu_volumes", Never("it belongs to `osc-bsuvolume`")),
+    ("from_scratch", Never("it belongs to `osc-chroot`")),
+];
+
+/// Keys of `launch_block_device_mappings`.
+pub const BLOCK_DEVICE: [(&str, Treatment); 2] = [
+    ("tags", Never("tag the volumes with `run_volume_tags`")),
+    ("virtual_name", Never("OUTSCALE has no ephemeral volumes")),
+];
+
+/// Options that every provisioner could have.
+pub const PROVISIONER: [(&str, Treatment); 1] = [("continue_on_error", NotYet)];
+
+/// Provisioners that are known but not done.
+pub const PROVISIONER_KINDS: [(&str, Treatment); 16] = [
+    ("powershell", NotYet),
+    ("windows-shell", NotYet),
+    ("windows-restart", NotYet),
+    ("windows-update", NotYet),
+    ("shell-local", NotYet),
+    ("ansible", NotYet),
+    ("ansible-local", NotYet),
+    ("chef-client", NotYet),
+    ("chef-solo", NotYet),
+    ("puppet-masterless", NotYet),
+    ("puppet-server", NotYet),
+    ("salt-masterless", NotYet),
+    ("converge", NotYet),
+    ("inspec", NotYet),
+    ("hcp-sbom", NotYet),
+    (
+        "breakpoint",
+        Never("a service has no console at which somebody could press Enter; remove it or set `disable`"),
+    ),
+];

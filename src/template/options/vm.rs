@@ -1,0 +1,128 @@
+//! The VM in which the image is made.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use secrecy::SecretString;
+
+use super::{block_device::block_devices, fields::Fields, files, lookup};
+use crate::{
+    domain::plan::VmPlan,
+    template::{envelope::shorten, render::Scope},
+};
+
+/// OUTSCALE's limit for user data, in bytes.
+const MAX_USER_DATA: usize = 500 * 1024;
+
+/// Reads the options of the VM.
+pub fn vm(fields: &Fields<'_>) -> VmPlan {
+    let vm_type = fields.text("vm_type").unwrap_or_default();
+    if vm_type.is_empty() {
+        fields.fail("vm_type", "`vm_type` is missing, such as `tinav5.c2r4p1`");
+    }
+    shutdown_behavior(fields);
+    if fields.is_on("bsu_optimized") {
+        fields.notice("bsu_optimized", "has no effect: the OUTSCALE API takes it and does nothing with it");
+    }
+    let (subnet, subnet_choice) = lookup::subnet(fields);
+    VmPlan {
+        vm_type,
+        source: lookup::source_omi(fields),
+        subregion: fields.filled("subregion_name"),
+        associate_public_ip: fields.is_on("associate_public_ip_address"),
+        net: lookup::net(fields),
+        subnet,
+        subnet_choice,
+        security_groups: lookup::security_groups(fields),
+        source_cidr: source_cidr(fields),
+        user_data: user_data(fields).map(SecretString::from),
+        disable_stop: fields.is_on("disable_stop_vm"),
+        boot_mode: fields.word("boot_mode", &["legacy", "uefi"]),
+        block_devices: block_devices(fields, "launch_block_device_mappings"),
+        tags: fields.late_map("run_tags", Scope::Tags).unwrap_or_default(),
+        bsu_optimized: fields.is_on("bsu_optimized"),
+    }
+}
+
+fn shutdown_behavior(fields: &Fields<'_>) {
+    match fields.filled("shutdown_behavior").as_deref() {
+        None | Some("stop") => {}
+        Some("terminate") => fields.fail(
+            "shutdown_behavior",
+            "`shutdown_behavior` cannot be `terminate` for this builder: the OMI is made of the stopped VM, which would be gone",
+        ),
+        Some(other) => {
+            fields.fail("shutdown_behavior", format!("`shutdown_behavior` must be `stop`, not `{}`", shorten(other)));
+        }
+    }
+}
+
+fn source_cidr(fields: &Fields<'_>) -> String {
+    let Some(cidr) = fields.filled("temporary_security_group_source_cidr") else {
+        return "0.0.0.0/0".to_owned();
+    };
+    let is_cidr = cidr.split_once('/').is_some_and(|(address, bits)| {
+        let bits = bits.parse::<u8>().ok().filter(|_| bits.bytes().all(|byte| byte.is_ascii_digit()));
+        match (address.parse::<std::net::IpAddr>(), bits) {
+            (Ok(std::net::IpAddr::V4(_)), Some(bits)) => bits <= 32,
+            (Ok(std::net::IpAddr::V6(_)), Some(bits)) => bits <= 128,
+            _ => false,
+        }
+    });
+    if !is_cidr {
+        fields.fail(
+            "temporary_security_group_source_cidr",
+            format!(
+                "`temporary_security_group_source_cidr` must be a range such as `203.0.113.0/24`, not `{}`",
+                shorten(&cidr)
+            ),
+        );
+    }
+    cidr
+}
+
+fn user_data(fields: &Fields<'_>) -> Option<String> {
+    let (text, file) = (fields.filled("user_data"), fields.filled("user_data_file"));
+    let (name, text) = match (text, file) {
+        (Some(_), Some(_)) => {
+            fields.fail("user_data", "`user_data` and `user_data_file` are both given; give one of them");
+            return None;
+        }
+        (Some(text), None) => ("user_data", text),
+        (None, Some(_)) => ("user_data_file", files::text(fields, "user_data_file")?),
+        (None, None) => return None,
+    };
+    let text = match decoded(&text) {
+        Some(decoded) => {
+            fields.notice(name, "was base64 and is decoded; fournil encodes it itself");
+            decoded
+        }
+        None => text,
+    };
+    // The limit holds for what is sent, which is base64.
+    if text.len().div_ceil(3) * 4 > MAX_USER_DATA {
+        fields.fail(
+            name,
+            format!("`{name}` is larger than the {MAX_USER_DATA} bytes that OUTSCALE takes, in base64"),
+        );
+        return None;
+    }
+    Some(text)
+}
+
+/// Packer sends user data as it is if it is base64 already. A plain text can be base64 by chance, so this looks at what
+/// comes out too.
+fn decoded(text: &str) -> Option<String> {
+    let compact: String = text.split_whitespace().collect();
+    let decoded = String::from_utf8(STANDARD.decode(compact).ok()?).ok()?;
+    let begins = [
+        "#!",
+        "#cloud-",
+        "#include",
+        "## template",
+        "<powershell",
+        "<script",
+        "-----OUTSCALE",
+        "Content-Type:",
+        "MIME-Version:",
+    ];
+    begins.iter().any(|begin| decoded.starts_with(begin)).then_some(decoded)
+}

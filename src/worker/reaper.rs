@@ -1,0 +1,64 @@
+//! Finishes what runs could not: removes what their cleanup left, as often as it takes, and forgets old idempotency keys
+//! and workers. Runs in every replica; each piece of work is claimed by one.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Kitchen, heartbeat::Held, run};
+use crate::{
+    bake::Stop,
+    queue,
+    store::{StoreError, idempotency, workers},
+};
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Between two times of throwing old things away.
+const TIDY: Duration = Duration::from_secs(3600);
+
+/// How long a worker that is not seen any more stays in the list.
+const WORKER_MEMORY: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+
+/// How long an idempotency key is known: longer than any build.
+const KEY_MEMORY: chrono::TimeDelta = chrono::TimeDelta::days(7);
+
+/// Works until `drain`.
+pub async fn serve(kitchen: Kitchen, held: Held, runs: TaskTracker, drain: CancellationToken) {
+    let mut tidied: Option<std::time::Instant> = None;
+    while !drain.is_cancelled() {
+        match queue::claim_cleanup(&kitchen.store, &kitchen.settings.id, kitchen.settings.lease).await {
+            Ok(Some(claimed)) => {
+                let stop = Stop::default();
+                let hold = held.hold(&claimed.lease, &stop);
+                let kitchen = kitchen.clone();
+                runs.spawn(async move {
+                    run::finish_cleanup(&kitchen, claimed, stop).await;
+                    drop(hold);
+                });
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(error = %error, "the reaper could not look"),
+        }
+        if tidied.is_none_or(|at| at.elapsed() > TIDY) {
+            match tidy(&kitchen).await {
+                Ok(()) => tidied = Some(std::time::Instant::now()),
+                Err(error) => tracing::debug!(error = %error, "the reaper could not tidy up"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            () = drain.cancelled() => {}
+        }
+    }
+}
+
+async fn tidy(kitchen: &Kitchen) -> Result<(), StoreError> {
+    let mut db = kitchen.store.acquire().await?;
+    workers::forget(&mut db, Utc::now() - WORKER_MEMORY).await?;
+    idempotency::forget(&mut db, Utc::now() - KEY_MEMORY).await?;
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! One claimed run from where it stands to its end: attempts, the decision what it ends as, cleanup, the final state.
+//! Every way out leaves the run either ended, or in a state from which another worker goes on.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use super::Kitchen;
+use crate::{
+    bake::{self, Cx, Failure, Stop, StopReason, StepError, cleanup},
+    domain::{Artifact, CleanupState, RunState, log::Output},
+    logs::{LogWriter, Redactor},
+    queue::{self, Claimed, finish, finish::Outcome},
+    store::{StoreError, builds, runs::{self, RunRow}},
+    template::{ContextFolder, ContextLimits},
+};
+
+/// First and longest pause of the reaper between two passes over a run's leftovers.
+const CLEANUP_RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1800));
+
+/// What a worker has open for a run.
+struct Bench {
+    cx: Cx,
+    /// The unpacked folder; removed with this.
+    _files: TempDir,
+}
+
+/// How the baking part ended.
+enum Ended {
+    As(Outcome, Vec<Artifact>),
+    /// Another worker goes on.
+    Elsewhere(StopReason),
+}
+
+/// Works on a claimed run until it has ended or is not this worker's any more.
+pub async fn work(kitchen: &Kitchen, claimed: Claimed, stop: Stop) {
+    let run = claimed.lease.run;
+    // A bug in a step must not take the worker down or leave the run hanging until its lease ends.
+    let worked = std::panic::AssertUnwindSafe(Box::pin(try_work(kitchen, &claimed, &stop))).catch_unwind().await;
+    match worked {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) if error.lost_the_lease() => tracing::warn!(run.id = %run, "stopped working on run {run}: {error}"),
+        Ok(Err(error)) => {
+            tracing::error!(run.id = %run, error = %error, cause = ?std::error::Error::source(&error), "run {run} could not be worked on, another try follows");
+        }
+        Err(_) => tracing::error!(run.id = %run, "working on run {run} panicked, another try follows"),
+    }
+}
+
+/// Removes what an ended run left.
+pub async fn finish_cleanup(kitchen: &Kitchen, claimed: Claimed, stop: Stop) {
+    let run = claimed.lease.run;
+    if let Err(error) = Box::pin(try_finish_cleanup(kitchen, &claimed, &stop)).await {
+        tracing::warn!(run.id = %run, error = %error, "the cleanup of run {run} could not be finished");
+    }
+}
+
+async fn try_work(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(), StepError> {
+    let row = load(kitchen, claimed).await?;
+    let limit = watch_deadline(&row, stop);
+    let log = open_log(kitchen, claimed, &row);
+    if claimed.taken_over {
+        log.for_step("worker").say(&format!(
+            "worker {} goes on with this run, attempt {}: its worker was lost", claimed.lease.worker, row.attempt
+        )).await;
+    }
+    let result = async {
+        match row.outcome.clone() {
+            // The bake is over; only the cleanup was interrupted.
+            Some(outcome) => conclude(kitchen, claimed, stop, row, &log, outcome).await,
+            None => {
+                begin(kitchen, claimed, &row).await?;
+                let (row, ended) = attempts(kitchen, claimed, stop, row, &log).await?;
+                match ended {
+                    Ended::As(outcome, artifacts) => {
+                        decide(kitchen, claimed, stop, &row, &outcome, &artifacts).await?;
+                        conclude(kitchen, claimed, stop, row, &log, outcome).await
+                    }
+                    Ended::Elsewhere(reason) => {
+                        if reason == StopReason::HandOver {
+                            log.for_step("worker").say("this worker shuts down and hands the run over").await;
+                            log.flush().await?;
+                            queue::renew::hand_over(&kitchen.store, &claimed.lease).await?;
+                        }
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+    .await;
+    drop(limit);
+    let closed = log.close().await;
+    result?;
+    Ok(closed?)
+}
+
+/// Loads the run; its plan is opened here and nowhere else.
+async fn load(kitchen: &Kitchen, claimed: &Claimed) -> Result<RunRow, StepError> {
+    Ok(runs::load(&mut *kitchen.store.acquire().await.map_err(StoreError::from)?, &kitchen.vault, claimed.lease.run).await?)
+}
+
+fn open_log(kitchen: &Kitchen, claimed: &Claimed, row: &RunRow) -> LogWriter {
+    let redactor = Redactor::new(&row.plan.secrets);
+    LogWriter::new(kitchen.store.clone(), claimed.lease.clone(), &row.plan.name, kitchen.log_limits.clone(), redactor, chrono::Utc::now)
+}
+
+/// Stops the run when the build's time is over; ends with the answer.
+fn watch_deadline(row: &RunRow, stop: &Stop) -> Option<AbortOnDrop> {
+    let left = row.time_left?;
+    let stop = stop.clone();
+    Some(AbortOnDrop(tokio::spawn(async move {
+        sleep(left).await;
+        stop.now(StopReason::TimedOut);
+    })))
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn begin(kitchen: &Kitchen, claimed: &Claimed, row: &RunRow) -> Result<(), StepError> {
+    let mut transaction = kitchen.store.begin().await.map_err(StoreError::from)?;
+    runs::begin(&mut transaction, &claimed.lease, bake::steps_total(&row.plan.builder)).await?;
+    builds::refresh_after(&mut transaction, claimed.lease.build, claimed.lease.run).await?;
+    Ok(transaction.commit().await.map_err(StoreError::from)?)
+}
+
+/// Runs attempts until one ends in a way that decides the run.
+async fn attempts(
+    kitchen: &Kitchen,
+    claimed: &Claimed,
+    stop: &Stop,
+    mut row: RunRow,
+    log: &LogWriter,
+) -> Result<(RunRow, Ended), StepError> {
+    loop {
+        let failure = match attempt(kitchen, claimed, stop, &row, log).await {
+            Ok(artifacts) => return Ok((row, Ended::As(Outcome { state: RunState::Succeeded, error: None }, artifacts))),
+            Err(failure) => failure,
+        };
+        if failure.error.lost_the_lease() {
+            return Err(failure.error);
+        }
+        match stop.reason() {
+            Some(reason @ (StopReason::LeaseLost | StopReason::HandOver)) => return Ok((row, Ended::Elsewhere(reason))),
+            Some(StopReason::Cancelled) => {
+                let error = StepError::Stopped(StopReason::Cancelled).problem(failure.step);
+                return Ok((row, Ended::As(Outcome { state: RunState::Cancelled, error: Some(error) }, Vec::new())));
+            }
+            Some(StopReason::TimedOut) => {
+                let error = StepError::Stopped(StopReason::TimedOut).problem(failure.step);
+                return Ok((row, Ended::As(Outcome { state: RunState::Failed, error: Some(error) }, Vec::new())));
+            }
+            None => {}
+        }
+        if matches!(failure.error, StepError::Interrupted) && row.attempt < row.max_attempts {
+            let say = log.for_step("worker");
+            say.say("the run was interrupted while provisioning, which cannot be resumed: removing its VM, then starting anew").await;
+            clean(kitchen, claimed, stop, &row, log).await?;
+            let mut transaction = kitchen.store.begin().await.map_err(StoreError::from)?;
+            row.attempt = finish::next_attempt(&mut transaction, &claimed.lease).await?;
+            transaction.commit().await.map_err(StoreError::from)?;
+            say.say(&format!("attempt {} of {}", row.attempt, row.max_attempts)).await;
+            continue;
+        }
+        let problem = failure.error.problem(failure.step);
+        let hint = problem.hint.as_deref().map(|hint| format!("\n{hint}")).unwrap_or_default();
+        log.for_step(failure.step).say(&format!("failed: {}{hint}", problem.detail)).await;
+        return Ok((row, Ended::As(Outcome { state: RunState::Failed, error: Some(problem) }, Vec::new())));
+    }
+}
+
+async fn attempt(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop, row: &RunRow, log: &LogWriter) -> Result<Vec<Artifact>, Failure> {
+    let bench = bench(kitchen, claimed, stop.clone(), row, log).await.map_err(|error| Failure { step: "prepare", error })?;
+    bake::bake(bench.cx).await
+}
+
+/// Gets ready what steps work with.
+async fn bench(kitchen: &Kitchen, claimed: &Claimed, stop: Stop, row: &RunRow, log: &LogWriter) -> Result<Bench, StepError> {
+    let (cloud, source) = kitchen.cloud(row.plan.builder.access(), &claimed.lease.run.to_string())?;
+    log.for_step("prepare").say(&format!("credentials: {source}")).await;
+    let files = unpack(kitchen, row).await?;
+    let cx = Cx {
+        store: kitchen.store.clone(),
+        vault: kitchen.vault.clone(),
+        lease: claimed.lease.clone(),
+        plan: row.plan.clone(),
+        attempt: row.attempt,
+        cloud,
+        log: log.clone(),
+        stop,
+        files: Arc::new(files.path().to_owned()),
+    };
+    Ok(Bench { cx, _files: files })
+}
+
+/// Unpacks the uploaded folder into a private one.
+async fn unpack(kitchen: &Kitchen, row: &RunRow) -> Result<TempDir, StepError> {
+    let failed = |error: String| StepError::found(500, "no_temporary_folder", "The worker has no room for the build's files", error);
+    let archive = match row.context_id {
+        Some(id) => {
+            let mut db = kitchen.store.acquire().await.map_err(StoreError::from)?;
+            crate::store::contexts::load(&mut db, id).await?
+        }
+        None => None,
+    };
+    let scratch = kitchen.scratch.clone();
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let folder = tempfile::Builder::new().prefix("run-").tempdir_in(&*scratch).map_err(|error| error.to_string())?;
+        if let Some(archive) = archive {
+            let context = ContextFolder::from_archive(&archive, &ContextLimits::default()).map_err(|problem| problem.detail)?;
+            context.unpack_into(folder.path()).map_err(|error| error.to_string())?;
+        }
+        Ok(folder)
+    });
+    unpacked.await.map_err(|error| failed(error.to_string()))?.map_err(failed)
+}
+
+async fn decide(
+    kitchen: &Kitchen,
+    claimed: &Claimed,
+    stop: &Stop,
+    row: &RunRow,
+    outcome: &Outcome,
+    artifacts: &[Artifact],
+) -> Result<(), StepError> {
+    let decided = Decided { store: &kitchen.store, stop };
+    crate::bake::oven::durable!(decided, |db| async {
+        finish::decide(db, &claimed.lease, &row.plan.name, row.attempt, outcome, artifacts).await?;
+        builds::refresh_after(db, claimed.lease.build, claimed.lease.run).await
+    })?;
+    Ok(())
+}
+
+/// Lends its parts to `durable!`.
+struct Decided<'a> {
+    store: &'a sqlx::PgPool,
+    stop: &'a Stop,
+}
+
+impl Decided<'_> {
+    const fn store_and_stop(&self) -> (&sqlx::PgPool, &Stop) {
+        (self.store, self.stop)
+    }
+}
+
+/// Cleans up and ends the run as decided.
+async fn conclude(
+    kitchen: &Kitchen,
+    claimed: &Claimed,
+    stop: &Stop,
+    row: RunRow,
+    log: &LogWriter,
+    outcome: Outcome,
+) -> Result<(), StepError> {
+    let remaining = clean(kitchen, claimed, stop, &row, log).await?;
+    end(kitchen, claimed, stop, &row, log, &outcome, &remaining).await
+}
+
+async fn try_finish_cleanup(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(), StepError> {
+    let row = load(kitchen, claimed).await?;
+    let log = open_log(kitchen, claimed, &row);
+    let outcome = row.outcome.clone().unwrap_or(Outcome { state: row.state, error: None });
+    let result = conclude(kitchen, claimed, stop, row, &log, outcome).await;
+    let closed = log.close().await;
+    result?;
+    Ok(closed?)
+}
+
+/// One pass over what is left; answers what remains.
+async fn clean(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop, row: &RunRow, log: &LogWriter) -> Result<Vec<String>, StepError> {
+    let log = log.for_step("cleanup");
+    if !runs::has_live_resources(&kitchen.store, claimed.lease.run).await? {
+        return Ok(Vec::new());
+    }
+    let bench = match bench(kitchen, claimed, stop.for_cleanup(), row, &log).await {
+        Ok(bench) => bench,
+        Err(error) if error.lost_the_lease() => return Err(error),
+        Err(error) => return Ok(vec![error.problem("cleanup").detail]),
+    };
+    let cx = Cx { log, ..bench.cx };
+    Ok(cleanup::clean(&cx).await?.remaining)
+}
+
+async fn end(
+    kitchen: &Kitchen,
+    claimed: &Claimed,
+    stop: &Stop,
+    row: &RunRow,
+    log: &LogWriter,
+    outcome: &Outcome,
+    remaining: &[String],
+) -> Result<(), StepError> {
+    let say = log.for_step("cleanup");
+    let cleanup = match (remaining.is_empty(), runs::has_resources(&kitchen.store, claimed.lease.run).await?) {
+        (false, _) => CleanupState::Pending,
+        (true, true) => CleanupState::Done,
+        (true, false) => CleanupState::None,
+    };
+    let retry_in = CLEANUP_RETRY.0.saturating_mul(1 << row.cleanup_tries.min(12)).min(CLEANUP_RETRY.1);
+    if !remaining.is_empty() {
+        say.say(&format!("{} left to remove; trying again in {} s", remaining.len(), retry_in.as_secs())).await;
+    }
+    // All that was said stands in the log before its readers are told that the run has ended.
+    log.flush().await?;
+    let decided = Decided { store: &kitchen.store, stop };
+    crate::bake::oven::durable!(decided, |db| finish::finish(db, &claimed.lease, outcome, cleanup, retry_in))?;
+    tracing::info!(
+        run.id = %claimed.lease.run, build.id = %claimed.lease.build, run.state = %outcome.state, run.cleanup = %cleanup,
+        "run {} {}", claimed.lease.run, outcome.state
+    );
+    Ok(())
+}
