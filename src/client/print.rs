@@ -138,6 +138,9 @@ pub fn problem(problem: &Problem) -> String {
             add(format!("OUTSCALE answered {}: {}", oapi.action, words.join(" ")));
         }
     }
+    for line in &problem.last_lines {
+        add(format!("| {line}"));
+    }
     if let Some(hint) = &problem.hint {
         add(format!("What to do: {hint}"));
     }

@@ -33,6 +33,9 @@ pub struct Problem {
     /// The step of the run in which it happened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+    /// The last lines of the script that failed, secrets replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
     /// What the cloud said, word for word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oapi: Option<OapiProblem>,
@@ -99,6 +102,7 @@ impl Problem {
             retryable: false,
             hint: None,
             step: None,
+            last_lines: Vec::new(),
             oapi: None,
             errors: Vec::new(),
         }

@@ -23,13 +23,15 @@ const CLEANUP_RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::f
 /// What a worker has open for a run.
 struct Bench {
     cx: Cx,
+    /// Where the keys came from, for people.
+    keys_from: String,
     /// The unpacked folder; removed with this.
     _files: TempDir,
 }
 
 /// How the baking part ended.
 enum Ended {
-    As(Outcome, Vec<Artifact>),
+    As(Box<Outcome>, Vec<Artifact>),
     /// Another worker goes on.
     Elsewhere(StopReason),
 }
@@ -76,7 +78,7 @@ async fn try_work(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(
                 match ended {
                     Ended::As(outcome, artifacts) => {
                         decide(kitchen, claimed, stop, &row, &outcome, &artifacts).await?;
-                        conclude(kitchen, claimed, stop, row, &log, outcome).await
+                        conclude(kitchen, claimed, stop, row, &log, *outcome).await
                     }
                     Ended::Elsewhere(reason) => {
                         if reason == StopReason::HandOver {
@@ -104,7 +106,7 @@ async fn load(kitchen: &Kitchen, claimed: &Claimed) -> Result<RunRow, StepError>
 
 fn open_log(kitchen: &Kitchen, claimed: &Claimed, row: &RunRow) -> LogWriter {
     let redactor = Redactor::new(&row.plan.secrets);
-    LogWriter::new(kitchen.store.clone(), claimed.lease.clone(), &row.plan.name, kitchen.log_limits.clone(), redactor, chrono::Utc::now)
+    LogWriter::new(kitchen.store.clone(), claimed.lease.clone(), &row.plan.name, kitchen.log_limits, redactor, chrono::Utc::now)
 }
 
 /// Stops the run when the build's time is over; ends with the answer.
@@ -142,7 +144,7 @@ async fn attempts(
 ) -> Result<(RunRow, Ended), StepError> {
     loop {
         let failure = match attempt(kitchen, claimed, stop, &row, log).await {
-            Ok(artifacts) => return Ok((row, Ended::As(Outcome { state: RunState::Succeeded, error: None }, artifacts))),
+            Ok(artifacts) => return Ok((row, Ended::As(Box::new(Outcome { state: RunState::Succeeded, error: None }), artifacts))),
             Err(failure) => failure,
         };
         if failure.error.lost_the_lease() {
@@ -152,11 +154,11 @@ async fn attempts(
             Some(reason @ (StopReason::LeaseLost | StopReason::HandOver)) => return Ok((row, Ended::Elsewhere(reason))),
             Some(StopReason::Cancelled) => {
                 let error = StepError::Stopped(StopReason::Cancelled).problem(failure.step);
-                return Ok((row, Ended::As(Outcome { state: RunState::Cancelled, error: Some(error) }, Vec::new())));
+                return Ok((row, Ended::As(Box::new(Outcome { state: RunState::Cancelled, error: Some(error) }), Vec::new())));
             }
             Some(StopReason::TimedOut) => {
                 let error = StepError::Stopped(StopReason::TimedOut).problem(failure.step);
-                return Ok((row, Ended::As(Outcome { state: RunState::Failed, error: Some(error) }, Vec::new())));
+                return Ok((row, Ended::As(Box::new(Outcome { state: RunState::Failed, error: Some(error) }), Vec::new())));
             }
             None => {}
         }
@@ -173,19 +175,20 @@ async fn attempts(
         let problem = failure.error.problem(failure.step);
         let hint = problem.hint.as_deref().map(|hint| format!("\n{hint}")).unwrap_or_default();
         log.for_step(failure.step).say(&format!("failed: {}{hint}", problem.detail)).await;
-        return Ok((row, Ended::As(Outcome { state: RunState::Failed, error: Some(problem) }, Vec::new())));
+        return Ok((row, Ended::As(Box::new(Outcome { state: RunState::Failed, error: Some(problem) }), Vec::new())));
     }
 }
 
 async fn attempt(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop, row: &RunRow, log: &LogWriter) -> Result<Vec<Artifact>, Failure> {
-    let bench = bench(kitchen, claimed, stop.clone(), row, log).await.map_err(|error| Failure { step: "prepare", error })?;
+    let in_preparation = |error| Failure { step: "prepare", error };
+    let bench = bench(kitchen, claimed, stop.clone(), row, log).await.map_err(in_preparation)?;
+    log.for_step("prepare").say(&format!("credentials: {}", bench.keys_from)).await;
     bake::bake(bench.cx).await
 }
 
 /// Gets ready what steps work with.
 async fn bench(kitchen: &Kitchen, claimed: &Claimed, stop: Stop, row: &RunRow, log: &LogWriter) -> Result<Bench, StepError> {
-    let (cloud, source) = kitchen.cloud(row.plan.builder.access(), &claimed.lease.run.to_string())?;
-    log.for_step("prepare").say(&format!("credentials: {source}")).await;
+    let (cloud, keys_from) = kitchen.cloud(row.plan.builder.access(), &claimed.lease.run.to_string())?;
     let files = unpack(kitchen, row).await?;
     let cx = Cx {
         store: kitchen.store.clone(),
@@ -198,7 +201,7 @@ async fn bench(kitchen: &Kitchen, claimed: &Claimed, stop: Stop, row: &RunRow, l
         stop,
         files: Arc::new(files.path().to_owned()),
     };
-    Ok(Bench { cx, _files: files })
+    Ok(Bench { cx, keys_from, _files: files })
 }
 
 /// Unpacks the uploaded folder into a private one.

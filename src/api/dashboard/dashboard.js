@@ -194,6 +194,7 @@ function runItem(run) {
 
 function problem(error) {
   const parts = [element("strong", {}, error.title), element("p", {}, error.detail)];
+  if (error.last_lines) parts.push(element("pre", {}, error.last_lines.join("\n")));
   if (error.hint) parts.push(element("p", { class: "quiet" }, error.hint));
   if (error.oapi) {
     const { action, code, request_id: id } = error.oapi;

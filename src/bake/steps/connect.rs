@@ -63,7 +63,6 @@ impl Step for Connect<'_> {
 
     async fn run(&self, cx: &Cx) -> Result<Connected, StepError> {
         let host = address(self.ssh, self.vm)?;
-        cx.say(format!("connecting to {}@{host}:{}", self.ssh.username, self.ssh.port)).await;
         let communicator = match open(cx, self.ssh, &host, self.key).await {
             Ok(communicator) => communicator,
             Err(error) => {
@@ -84,7 +83,6 @@ impl Step for Connect<'_> {
                 () = cx.stop.token().cancelled() => cx.stop.check()?,
             }
         }
-        cx.say("connected").await;
         Ok(Connected { host })
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         plan::SshPlan,
         provisioner::Provisioner,
     },
-    provision::{ProvisionContext, run_provisioner},
+    provision::{ProvisionContext, ProvisionError, run_provisioner},
     store::{files, journal::guard},
 };
 
@@ -81,7 +81,7 @@ impl Provision<'_> {
                 if let Some(cleanup) = &cx.plan.error_cleanup {
                     run_error_cleanup(cx, cleanup, &context).await;
                 }
-                return Err(error.into());
+                return Err(with_last_lines(cx, error));
             }
         }
         keep_downloads(cx, downloads.path()).await?;
@@ -102,6 +102,15 @@ impl Provision<'_> {
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
+}
+
+/// The error as the build shows it, with what the script wrote last.
+fn with_last_lines(cx: &Cx, error: ProvisionError) -> StepError {
+    let redactor = cx.log.redactor();
+    let last_lines = error.last_lines().iter().map(|line| redactor.redact(line).into_owned()).collect();
+    let mut problem = StepError::from(error).problem(Provision::NAME);
+    problem.last_lines = last_lines;
+    StepError::Found(Box::new(problem))
 }
 
 async fn run_error_cleanup(cx: &Cx, provisioner: &Provisioner, context: &ProvisionContext<'_>) {
