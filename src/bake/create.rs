@@ -40,8 +40,9 @@ impl Cx {
             Err(error) => error,
         };
         if error.may_have_taken_effect() {
-            // The answer was lost. What cannot be found now stays an intent, and cleanup looks for it once more.
-            if let Some(id) = find::again(self, &row).await? {
+            // The answer was lost. What cannot be found now stays an intent, and cleanup looks for it once more. The call
+            // may have taken long and have had its effect at its very end.
+            if let Some(id) = find::again_since(self, &row, chrono::Utc::now()).await? {
                 self.say(format!("{} got no answer, but it took effect: {id}", error.action())).await;
                 durable!(self, |db| ledger::created(db, &self.lease, row.id, &id))?;
                 return Ok(id);

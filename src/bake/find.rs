@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::{
@@ -29,11 +29,19 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// # Errors
 /// The cloud did not answer, or the run is lost.
 pub async fn again(cx: &Cx, row: &Resource) -> Result<Option<String>, StepError> {
+    again_since(cx, row, row.created_at).await
+}
+
+/// The same, when the creating call may have taken effect as late as `since`.
+///
+/// # Errors
+/// The cloud did not answer, or the run is lost.
+pub async fn again_since(cx: &Cx, row: &Resource, since: DateTime<Utc>) -> Result<Option<String>, StepError> {
     loop {
         if let Some(id) = look(cx, row).await? {
             return Ok(Some(id));
         }
-        if is_settled(cx, row) {
+        if is_over(cx, since) {
             return Ok(None);
         }
         tokio::select! {
@@ -46,7 +54,11 @@ pub async fn again(cx: &Cx, row: &Resource) -> Result<Option<String>, StepError>
 /// Whether something that was made when this row was written must be visible by now.
 #[must_use]
 pub fn is_settled(cx: &Cx, row: &Resource) -> bool {
-    (Utc::now() - row.created_at).to_std().unwrap_or_default() >= cx.cloud.settle
+    is_over(cx, row.created_at)
+}
+
+fn is_over(cx: &Cx, since: DateTime<Utc>) -> bool {
+    (Utc::now() - since).to_std().unwrap_or_default() >= cx.cloud.settle
 }
 
 async fn look(cx: &Cx, row: &Resource) -> Result<Option<String>, StepError> {

@@ -31,17 +31,21 @@ pub async fn bake(oven: &Oven, plan: &BsuPlan) -> Result<Vec<Artifact>, Failure>
         return Err(Failure { step: Provision::NAME, error: StepError::Interrupted });
     }
     let account = oven.step(CheckCredentials).await?;
-    let (source, name, network, key) = tokio::try_join!(
+    // Steps beside each other all come to their end, also when one fails: a creating call that is dropped on its way can
+    // still take effect, later than the cleanup looks for it.
+    let (source, name, network, key) = tokio::join!(
         oven.step(ResolveSource { source: &plan.vm.source }),
         check_name(oven, plan, &account),
         oven.step(ResolveNetwork { vm: &plan.vm }),
         oven.step(MakeKey { communicator: &plan.communicator }),
-    )?;
-    let (groups, public_ip, ()) = tokio::try_join!(
+    );
+    let (source, name, network, key) = (source?, name?, network?, key?);
+    let (groups, public_ip, keypair) = tokio::join!(
         oven.step(OpenSecurityGroup { vm: &plan.vm, communicator: &plan.communicator, network: &network }),
         oven.step(AllocatePublicIp { wanted: plan.vm.associate_public_ip }),
         oven.step(CreateKeypair { key: &key }),
-    )?;
+    );
+    let (groups, public_ip, ()) = (groups?, public_ip?, keypair?);
     let launched = oven.step(LaunchVm { vm: &plan.vm, source: &source, key: &key, groups: &groups, network: &network }).await?;
     let wait = WaitForVm { vm: &launched, public_ip: &public_ip, volume_tags: &plan.volume_tags, source: &source };
     let vm = oven.step(wait).await?;
@@ -57,10 +61,11 @@ pub async fn bake(oven: &Oven, plan: &BsuPlan) -> Result<Vec<Artifact>, Failure>
     }
     let omi = oven.step(CreateOmi { omi: &plan.omi, vm: &vm, source: &source, account: &account, name: &name }).await?;
     let omi = oven.step(WaitForOmi { omi: &omi }).await?;
-    tokio::try_join!(
+    let (shared, tagged) = tokio::join!(
         oven.step(ShareOmi { plan: &plan.omi, omi: &omi }),
         oven.step(TagOmi { plan: &plan.omi, omi: &omi, source: &source }),
-    )?;
+    );
+    ((), ()) = (shared?, tagged?);
     oven.step(ReplaceOmi { plan: &plan.omi, old: &name }).await?;
     Ok(vec![Artifact::Omi {
         region: oven.cx().cloud.region.clone(),

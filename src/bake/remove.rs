@@ -110,6 +110,13 @@ async fn remove_public_ip(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepE
     until_gone(cx, row, &DeletePublicIp { public_ip_id: Some(id.to_owned()), public_ip: None }).await
 }
 
+/// Whether "there is no such thing" is the last word. Something young may only be invisible still; but a volume comes
+/// into the ledger by a read of its VM, so it was visible before, and it usually goes with that VM. Not to believe it
+/// would make every short bake last until the settle time is over.
+fn is_final(cx: &Cx, row: &Resource) -> bool {
+    row.kind == ResourceKind::Volume || is_settled(cx, row)
+}
+
 /// Calls until the answer is "deleted" or "there is no such thing". Something young that is not found may only be
 /// invisible still; something in use is tried again for a while.
 async fn until_gone<R: Request>(cx: &Cx, row: &Resource, request: &R) -> Result<(), StepError> {
@@ -118,7 +125,7 @@ async fn until_gone<R: Request>(cx: &Cx, row: &Resource, request: &R) -> Result<
     loop {
         match cx.cloud.client.call(request).await {
             Ok(_) => return Ok(()),
-            Err(error) if error.is_not_found() && is_settled(cx, row) => return Ok(()),
+            Err(error) if error.is_not_found() && is_final(cx, row) => return Ok(()),
             Err(error) if error.is_not_found() => {}
             Err(error) if (error.is_conflict() || error.is_dependency()) && Instant::now() < give_up => {}
             Err(error) => return Err(error.into()),

@@ -158,13 +158,18 @@ pub async fn intend(db: &mut PgConnection, lease: &Lease, attempt: i32, intent: 
     Ok((row, false))
 }
 
-/// Records the id that the cloud gave.
+/// Records the id that the cloud gave. The time counts from here: the call may have taken long, and the thing may stay
+/// invisible for a while behind it.
 ///
 /// # Errors
 /// The lease is lost, or the database is away.
 pub async fn created(db: &mut PgConnection, lease: &Lease, id: ResourceId, cloud_id: &str) -> Result<(), StoreError> {
     guard(db, lease).await?;
-    sqlx::query("UPDATE resources SET state = 'created', cloud_id = $2 WHERE id = $1").bind(id).bind(cloud_id).execute(db).await?;
+    sqlx::query("UPDATE resources SET state = 'created', cloud_id = $2, created_at = now() WHERE id = $1")
+        .bind(id)
+        .bind(cloud_id)
+        .execute(db)
+        .await?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::Kitchen;
 use crate::{
     bake::{self, Cx, Failure, Stop, StopReason, StepError, cleanup},
-    domain::{Artifact, CleanupState, RunState, log::Output},
+    domain::{Artifact, CleanupState, Problem, RunState, log::Output},
     logs::{LogWriter, Redactor},
     queue::{self, Claimed, finish, finish::Outcome},
     store::{StoreError, builds, runs::{self, RunRow}},
@@ -47,8 +47,26 @@ pub async fn work(kitchen: &Kitchen, claimed: Claimed, stop: Stop) {
         Ok(Err(error)) => {
             tracing::error!(run.id = %run, error = %error, cause = ?std::error::Error::source(&error), "run {run} could not be worked on, another try follows");
         }
-        Err(_) => tracing::error!(run.id = %run, "working on run {run} panicked, another try follows"),
+        Err(_) => {
+            tracing::error!(run.id = %run, "working on run {run} panicked; it ends as failed");
+            if let Err(error) = Box::pin(fail_after_panic(kitchen, &claimed, &stop)).await {
+                tracing::error!(run.id = %run, error = %error, "run {run} could not be ended, another try follows");
+            }
+        }
     }
+}
+
+/// Ends a run on which fournil itself stumbled: trying again would stumble again, for ever.
+async fn fail_after_panic(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(), StepError> {
+    let row = load(kitchen, claimed).await?;
+    let log = open_log(kitchen, claimed, &row);
+    let problem = Problem::new(500, "internal", "fournil has a fault", "a step ended unexpectedly; the server's log has the details");
+    let outcome = row.outcome.clone().unwrap_or(Outcome { state: RunState::Failed, error: Some(problem) });
+    decide(kitchen, claimed, stop, &row, &outcome, &[]).await?;
+    let result = conclude(kitchen, claimed, stop, row, &log, outcome).await;
+    let closed = log.close().await;
+    result?;
+    Ok(closed?)
 }
 
 /// Removes what an ended run left.
@@ -210,7 +228,7 @@ async fn unpack(kitchen: &Kitchen, row: &RunRow) -> Result<TempDir, StepError> {
     let archive = match row.context_id {
         Some(id) => {
             let mut db = kitchen.store.acquire().await.map_err(StoreError::from)?;
-            crate::store::contexts::load(&mut db, id).await?
+            crate::store::contexts::load(&mut db, &kitchen.vault, id).await?
         }
         None => None,
     };

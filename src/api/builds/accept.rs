@@ -162,7 +162,7 @@ pub async fn accept(
         }
     }
     let context = match &archive {
-        Some(archive) => Some(contexts::insert(&mut transaction, archive, now).await?),
+        Some(archive) => Some(contexts::insert(&mut transaction, &state.vault, archive, now).await?),
         None => None,
     };
     let build = NewBuild {

@@ -50,8 +50,9 @@ async fn a_folder_is_accepted_and_stored(pool: PgPool) {
         .await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
     assert_eq!(answer.json()["labels"]["team"], "web");
-    let stored: Vec<u8> =
-        sqlx::query_scalar("SELECT data FROM contexts").fetch_one(&mut *api.db().await).await.unwrap();
+    let mut db = api.db().await;
+    let id = sqlx::query_scalar("SELECT id FROM contexts").fetch_one(&mut *db).await.unwrap();
+    let stored = crate::store::contexts::load(&mut db, &api.state.vault, id).await.unwrap().unwrap();
     let folder = crate::template::ContextFolder::from_archive(&stored, &Default::default()).unwrap();
     assert_eq!(folder.get("setup.sh"), Some(b"#!/bin/sh\ntrue\n".as_slice()));
 

@@ -62,8 +62,8 @@ fn block_device(fields: &Fields<'_>) -> BlockDevice {
         fields.notice(
             "delete_on_vm_deletion",
             &format!(
-                "of `{device_name}` is taken as true. Packer takes it as false, which leaves a volume behind after \
-                 each build; write false to keep the volume"
+                "of `{device_name}` is taken as true, where Packer takes it as false: then a volume stays behind after \
+                 each VM of the OMI. The volumes of the VM that is baked in are removed either way"
             ),
         );
     }

@@ -54,8 +54,12 @@ impl Relay {
     /// something else holds are only warned of. Connections that are open stay.
     pub async fn configure(&mut self, addresses: &[Ipv4Addr], rules: &[InboundRule]) -> io::Result<()> {
         self.addresses = addresses.to_vec();
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules.to_vec();
-        let ports = open_ports(rules);
+        let rules = with_ssh(rules, self.ssh_port);
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules.clone();
+        let mut ports = open_ports(&rules);
+        if self.ssh_port != SSH {
+            ports.remove(&self.ssh_port);
+        }
         let wanted: BTreeSet<(Ipv4Addr, u16)> =
             addresses.iter().flat_map(|address| ports.iter().map(|port| (*address, *port))).collect();
         let unwanted: Vec<_> = self.listeners.keys().filter(|key| !wanted.contains(key)).copied().collect();
@@ -172,6 +176,14 @@ fn refuse(client: &TcpStream) {
     let _ = client.set_zero_linger();
 }
 
+/// Where port 22 is reached on another port, a rule that opens that port means port 22: a client that is told to use
+/// `ssh_port` opens that one and no other.
+fn with_ssh(rules: &[InboundRule], ssh_port: u16) -> Vec<InboundRule> {
+    let also = rules.iter().filter(|rule| ssh_port != SSH && (rule.ports.0..=rule.ports.1).contains(&ssh_port));
+    let also = also.map(|rule| InboundRule { ports: (SSH, SSH), sources: rule.sources.clone() });
+    rules.iter().cloned().chain(also).collect()
+}
+
 /// The ports that the rules open to anybody.
 fn open_ports(rules: &[InboundRule]) -> BTreeSet<u16> {
     let usable = rules.iter().filter(|rule| !rule.sources.is_empty());
@@ -227,6 +239,14 @@ mod tests {
         for network in ["10.0.0.0/8", "127.0.3.5/32", "127.0.2.0/24", "127.0.0.0/33", "x/0", "::/0", ""] {
             assert!(!contains(network, address), "{network}");
         }
+    }
+
+    #[test]
+    fn where_ssh_is_reached_on_another_port_opening_that_port_opens_ssh() {
+        let opened = with_ssh(&[rule((2222, 2222), "10.0.0.0/8")], 2222);
+        assert_eq!(opened, [rule((2222, 2222), "10.0.0.0/8"), rule((22, 22), "10.0.0.0/8")]);
+        assert_eq!(with_ssh(&[rule((80, 80), "0.0.0.0/0")], 2222), [rule((80, 80), "0.0.0.0/0")]);
+        assert_eq!(with_ssh(&[rule((22, 22), "0.0.0.0/0")], 22), [rule((22, 22), "0.0.0.0/0")]);
     }
 
     #[test]

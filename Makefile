@@ -1,0 +1,21 @@
+# `make demo` shows a bake, `make test` runs all tests; both install what they need.
+SHELL := /bin/bash
+.PHONY: demo test check bench openapi
+
+demo:
+	@scripts/demo
+
+test:
+	@scripts/test
+
+# Formatting, lints, documentation and, if cargo-deny is there, licences.
+check:
+	@scripts/check
+
+# The measurements of docs/performance.md.
+bench:
+	@benches/run
+
+# Writes openapi.yaml anew; tests/openapi.rs holds it to the code.
+openapi:
+	cargo run --locked --quiet -- openapi > openapi.yaml.new && mv openapi.yaml.new openapi.yaml

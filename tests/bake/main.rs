@@ -1,0 +1,20 @@
+//! Whole bakes, end to end: fournil's API and workers in this process, a Postgres database of its own for each test, and
+//! `oapi-sandbox` as the cloud. Stories that need machines run as root only and say so where they are skipped.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(missing_docs, reason = "nobody uses a test")]
+
+mod app;
+mod sandbox;
+mod template;
+
+mod again;
+mod baking;
+mod bodies;
+mod cancelling;
+mod cloud_errors;
+mod following;
+mod many;
+mod options;
+mod refused;
+mod secrets;
+mod vm_errors;

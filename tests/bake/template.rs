@@ -1,0 +1,63 @@
+//! Templates of the stories.
+
+use serde_json::{Value, json};
+
+/// A builder that makes an OMI `name` of the tiny image, over SSH.
+pub fn builder(name: &str) -> Value {
+    json!({
+        "type": "osc-bsu",
+        "omi_name": name,
+        "source_omi_filter": { "filters": { "image-name": "tiny-*" }, "owners": ["Outscale"], "most_recent": true },
+        "vm_type": "tinav5.c1r1p2",
+        "ssh_username": "outscale",
+        "ssh_timeout": "30s",
+    })
+}
+
+/// The same without going into the VM: for sandboxes without machines.
+pub fn machineless(name: &str) -> Value {
+    let mut builder = builder(name);
+    builder["communicator"] = "none".into();
+    for option in ["ssh_username", "ssh_timeout"] {
+        builder.as_object_mut().unwrap().remove(option);
+    }
+    builder
+}
+
+/// A builder with more options, or others.
+pub fn with(mut builder: Value, options: Value) -> Value {
+    for (name, value) in options.as_object().unwrap() {
+        builder[name] = value.clone();
+    }
+    builder
+}
+
+/// A template of one builder and these provisioners.
+pub fn template(builder: Value, provisioners: Value) -> Value {
+    json!({ "builders": [builder], "provisioners": provisioners })
+}
+
+/// A `shell` provisioner.
+pub fn shell(lines: &[&str]) -> Value {
+    json!({ "type": "shell", "inline": lines })
+}
+
+/// An archive of these files.
+pub fn tar(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, data) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(data.len() as u64);
+        header.set_mode(if data.starts_with("#!") { 0o755 } else { 0o644 });
+        archive.append_data(&mut header, path, data.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// The same, compressed.
+pub fn tar_gz(files: &[(&str, &str)]) -> Vec<u8> {
+    use std::io::Write;
+    let mut compressor = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    compressor.write_all(&tar(files)).unwrap();
+    compressor.finish().unwrap()
+}

@@ -1,0 +1,147 @@
+//! `kill -9` at every call that makes or changes something: before it arrives, when it takes effect only after the death of
+//! the server, when its answer is lost with the server, and when the answer was still read. Another server then has to
+//! bring the build to its end.
+
+use std::{collections::HashMap, fmt, time::Duration};
+
+use futures::{StreamExt, stream};
+
+use crate::{
+    PATIENCE,
+    gate::Moment,
+    is_long,
+    until,
+    world::{World, template},
+};
+
+/// Worlds at a time. They mostly wait: for leases that run out, for things to settle.
+const AT_A_TIME: usize = 12;
+
+/// How late a call takes effect whose sender is dead: within the settle time, beyond the start of the next server.
+const LATE: Duration = Duration::from_millis(900);
+
+#[derive(Debug, Clone)]
+struct KillPoint {
+    action: String,
+    nth: usize,
+    death: Death,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Death {
+    /// The call is never made.
+    Before,
+    /// The call takes effect when nobody is there any more.
+    Late,
+    /// The call has had its effect, its answer never arrives.
+    After,
+    /// The answer arrives; death comes this much later.
+    Answered(Duration),
+    /// While provisioners run.
+    Provisioning,
+}
+
+impl fmt::Display for KillPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {} no. {}", self.death, self.action, self.nth)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whenever_the_server_is_killed_the_build_ends_well_and_nothing_is_left() {
+    let points = kill_points(&calls_of_a_bake().await);
+    let tried = points.len();
+    let failures: Vec<String> = stream::iter(points)
+        .map(|point| async move { Box::pin(try_point(&point)).await.err().map(|why| format!("{point}: {why}")) })
+        .buffer_unordered(AT_A_TIME)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    println!("kill points tried: {tried}, leaks or failures: {}", failures.len());
+    assert!(failures.is_empty(), "{} of {tried} kill points:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// The calls of a bake that nothing happens to.
+async fn calls_of_a_bake() -> Vec<String> {
+    let world = World::new().await;
+    let server = world.fournil("undisturbed").await;
+    let build = world.build(&server, &template("undisturbed", &["echo baking"])).await;
+    world.succeeds(&server, &build).await.expect("an undisturbed bake succeeds");
+    let calls = world.gate.calls();
+    server.process.end().await;
+    world.close().await;
+    calls
+}
+
+fn kill_points(calls: &[String]) -> Vec<KillPoint> {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut points = vec![KillPoint { action: "(none)".to_owned(), nth: 1, death: Death::Provisioning }];
+    for action in calls {
+        let nth = seen.entry(action).or_default();
+        *nth += 1;
+        let is_read = action.starts_with("Read");
+        // Of a poll, and of a removal that is tried again, one call is like another.
+        let most = if is_read { 2 } else if action.starts_with("Delete") { 1 } else { usize::MAX };
+        if *nth > most || (is_read && !is_long()) {
+            continue;
+        }
+        let mut deaths = vec![Death::Before];
+        if !is_read {
+            deaths.push(Death::After);
+        }
+        if is_long() {
+            deaths.extend([0, 5, 30].map(|ms| Death::Answered(Duration::from_millis(ms))));
+        }
+        if action.starts_with("Create") && (is_long() || action != "CreateTags") {
+            deaths.push(Death::Late);
+        }
+        points.extend(deaths.into_iter().map(|death| KillPoint { action: action.clone(), nth: *nth, death }));
+    }
+    points
+}
+
+async fn try_point(point: &KillPoint) -> Result<(), String> {
+    let world = World::new().await;
+    let result = try_in(&world, point).await;
+    world.close().await;
+    result
+}
+
+async fn try_in(world: &World, point: &KillPoint) -> Result<(), String> {
+    let first = world.fournil("first").await;
+    let moment = if matches!(point.death, Death::Before | Death::Late) { Moment::Before } else { Moment::After };
+    let held = world.gate.hold(&point.action, point.nth, moment);
+    let build = world.build(&first, &template("chaos", &["echo baking", "sleep 0.3"])).await;
+    if matches!(point.death, Death::Provisioning) {
+        until("provisioners run", async || world.has_said(&first, &build, "baking").await.then_some(())).await;
+    } else if tokio::time::timeout(PATIENCE, held.reached).await.is_err() {
+        return Err(format!("the call never came: {}", first.process.output()));
+    }
+    let mut go = Some(held.go);
+    if let Death::Answered(delay) = point.death {
+        go.take().map(|go| go.send(()));
+        tokio::time::sleep(delay).await;
+    }
+    first.process.kill().await;
+    if matches!(point.death, Death::Late) {
+        tokio::spawn(async move {
+            tokio::time::sleep(LATE).await;
+            go.take().map(|go| go.send(()))
+        });
+    }
+    let second = world.fournil("second").await;
+    let result = world.succeeds(&second, &build).await;
+    let result = result.and_then(|ended| match (point.death, ended.attempt()) {
+        (Death::Provisioning, 2) | (Death::Answered(_), _) => Ok(()),
+        (Death::Provisioning, attempt) => Err(format!("provisioned in attempt {attempt}, on a VM that is half done")),
+        // Nothing but provisioning has to begin anew.
+        (_, 1) => Ok(()),
+        (_, attempt) => Err(format!("it took {attempt} attempts")),
+    });
+    let (code, output) = second.process.end().await;
+    match result {
+        Ok(()) if code != Some(0) => Err(format!("the second server ended with {code:?}: {output}")),
+        Ok(()) => Ok(()),
+        Err(why) => Err(format!("{why}\ncalls: {}\n{output}", world.gate.calls().join(" "))),
+    }
+}

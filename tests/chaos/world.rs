@@ -1,0 +1,253 @@
+//! A world of its own for each thing that is tried: a region, the gate before it, a database, a data folder; and what can
+//! be asked of a build and of the region afterwards.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    LEASE, LOOK_AGAIN,
+    database::Database,
+    gate::Gate,
+    processes::{Process, sandbox_binary},
+};
+
+/// How long a build may take, with kills, leases that run out and cleanups that are tried again.
+const BUILD: Duration = Duration::from_secs(90);
+
+/// Keys that the sandbox accepts.
+const KEYS: [(&str, &str); 2] =
+    [("OSC_ACCESS_KEY", "SANDBOX0ACCESS0KEY00"), ("OSC_SECRET_KEY", "SANDBOX0SECRET0KEY000000000000000000000")];
+
+/// The region and what fournil needs beside it.
+pub struct World {
+    sandbox: Process,
+    /// Where the sandbox is reached directly.
+    pub sandbox_url: String,
+    /// Where fournil reaches it.
+    pub gate: Gate,
+    /// What fournil keeps builds in.
+    pub database: Database,
+    data_dir: TempDir,
+    http: reqwest::Client,
+}
+
+/// A `fournil serve`.
+pub struct Server {
+    /// The process.
+    pub process: Process,
+    /// Where its API is.
+    pub url: String,
+}
+
+/// How a build ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its last state.
+    pub state: String,
+    /// The build as the API answers it.
+    pub build: Value,
+}
+
+impl World {
+    /// Starts a region.
+    pub async fn new() -> Self {
+        let mut sandbox = Process::start(&sandbox_binary().await, &["--listen", "127.0.0.1:0", "--backend", "ns"], &[]);
+        let sandbox_url = sandbox.url().await;
+        let gate = Gate::open(&sandbox_url).await;
+        Self {
+            sandbox,
+            sandbox_url,
+            gate,
+            database: Database::create().await,
+            data_dir: tempfile::tempdir().expect("a temporary folder"),
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// Starts fournil on the world's database.
+    pub async fn fournil(&self, name: &str) -> Server {
+        self.fournil_with(name, &[("DATABASE_URL", &self.database.url)]).await
+    }
+
+    /// Starts fournil with more variables; without `DATABASE_URL` on its embedded database.
+    pub async fn fournil_with(&self, name: &str, more: &[(&str, &str)]) -> Server {
+        let folder = self.data_dir.path().join(name);
+        let (folder, endpoint) = (folder.to_string_lossy(), self.gate.url());
+        let lease = format!("{}s", LEASE.as_secs());
+        let mut environment = vec![
+            ("OSC_ENDPOINT_API", endpoint.as_str()),
+            ("OSC_REGION", "eu-west-2"),
+            ("FOURNIL_DATA_DIR", &*folder),
+            ("FOURNIL_WORKER_NAME", name),
+            ("FOURNIL_WORKERS", "4"),
+            ("FOURNIL_LEASE", &lease),
+            ("FOURNIL_OAPI_SETTLE", "2s"),
+            ("FOURNIL_OAPI_POLL_INTERVAL", "40ms"),
+            ("FOURNIL_OAPI_CALLS_PER_SECOND", "200"),
+            ("FOURNIL_MASTER_KEY", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
+        ];
+        environment.extend(KEYS);
+        // The later of two variables of the same name is the one that counts.
+        environment.extend(more);
+        let mut process =
+            Process::start(env!("CARGO_BIN_EXE_fournil"), &["serve", "--listen", "127.0.0.1:0"], &environment);
+        let url = process.url().await;
+        Server { process, url }
+    }
+
+    /// Everything that is in the region now and was not there from the start.
+    pub async fn resources(&self) -> BTreeSet<String> {
+        let resources = self.get(&format!("{}/sandbox/resources?seeds=false", self.sandbox_url)).await.expect("the sandbox answers");
+        let kinds = resources.as_object().expect("an object").values();
+        kinds.flat_map(|ids| ids.as_array().into_iter().flatten()).map(text).collect()
+    }
+
+    /// The requests of an action that the region got.
+    pub async fn requests(&self, action: &str) -> Vec<Value> {
+        let calls = self.get(&format!("{}/sandbox/calls?action={action}", self.sandbox_url)).await.expect("the sandbox answers");
+        calls.as_array().into_iter().flatten().map(|call| call["request"].clone()).collect()
+    }
+
+    /// Sets a fault of the sandbox.
+    pub async fn add_fault(&self, fault: &Value) {
+        let sent = self.http.post(format!("{}/sandbox/faults", self.sandbox_url)).json(fault).send().await;
+        assert!(sent.expect("the sandbox answers").status().is_success(), "no such fault: {fault}");
+    }
+
+    /// Forgets all faults; answers how many had not struck.
+    pub async fn clear_faults(&self) -> usize {
+        let url = format!("{}/sandbox/faults", self.sandbox_url);
+        let left = self.get(&url).await.and_then(|faults| faults.as_array().map(Vec::len)).unwrap_or_default();
+        self.http.delete(url).send().await.expect("the sandbox answers");
+        left
+    }
+
+    /// Starts a build; answers its id.
+    pub async fn build(&self, server: &Server, template: &Value) -> String {
+        let answer = self.http.post(format!("{}/builds", server.url)).json(template).send().await.expect("fournil answers");
+        let build: Value = answer.json().await.expect("JSON");
+        build["id"].as_str().unwrap_or_else(|| panic!("not accepted: {build}")).to_owned()
+    }
+
+    /// The build as it is now, if fournil can tell.
+    pub async fn look(&self, server: &Server, build: &str) -> Option<Value> {
+        self.get(&format!("{}/builds/{build}", server.url)).await
+    }
+
+    /// Waits until the build has ended and nothing of it is left to remove, as far as fournil knows.
+    pub async fn ended(&self, server: &Server, build: &str) -> Result<Ended, String> {
+        let waited = tokio::time::timeout(BUILD, async {
+            loop {
+                if let Some(build) = self.look(server, build).await {
+                    let state = text(&build["state"]);
+                    let is_clean = |run: &Value| matches!(run["cleanup"].as_str(), Some("none" | "done"));
+                    let is_final = matches!(state.as_str(), "succeeded" | "failed" | "cancelled");
+                    if is_final && build["runs"].as_array().is_some_and(|runs| runs.iter().all(is_clean)) {
+                        return Ended { state, build };
+                    }
+                }
+                tokio::time::sleep(LOOK_AGAIN * 2).await;
+            }
+        });
+        match waited.await {
+            Ok(ended) => Ok(ended),
+            Err(_) => Err(format!("the build does not end: {:?}", self.look(server, build).await)),
+        }
+    }
+
+    /// Waits for the end and compares the region with what the build announced; answers the build.
+    pub async fn succeeds(&self, server: &Server, build: &str) -> Result<Ended, String> {
+        let ended = self.ended(server, build).await?;
+        self.holds_only(&[&ended]).await?;
+        if ended.state == "succeeded" { Ok(ended) } else { Err(format!("it {}: {}", ended.state, ended.build["error"])) }
+    }
+
+    /// Compares what is in the region with what these builds announced.
+    pub async fn holds_only(&self, builds: &[&Ended]) -> Result<(), String> {
+        let announced: BTreeSet<String> = builds.iter().flat_map(|ended| ended.artifacts()).collect();
+        let there = self.resources().await;
+        if there == announced {
+            return Ok(());
+        }
+        let leaked: Vec<_> = there.difference(&announced).collect();
+        let lost: Vec<_> = announced.difference(&there).collect();
+        Err(format!("leaked {leaked:?}, announced but not there {lost:?}"))
+    }
+
+    /// The log as NDJSON, read.
+    pub async fn log(&self, server: &Server, build: &str) -> Vec<Value> {
+        let request = self.http.get(format!("{}/builds/{build}/logs", server.url)).header("accept", "application/x-ndjson");
+        let Ok(answer) = request.send().await else { return Vec::new() };
+        let text = answer.text().await.unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Whether the log says this by now.
+    pub async fn has_said(&self, server: &Server, build: &str, words: &str) -> bool {
+        self.log(server, build).await.iter().any(|line| line["line"].as_str().is_some_and(|line| line.contains(words)))
+    }
+
+    /// Ends the region and drops the database. Servers are ended by whoever started them.
+    pub async fn close(self) {
+        self.database.drop().await;
+        self.sandbox.end().await;
+    }
+
+    async fn get(&self, url: &str) -> Option<Value> {
+        let answer = self.http.get(url).timeout(Duration::from_secs(10)).send().await.ok()?;
+        if !answer.status().is_success() {
+            return None;
+        }
+        answer.json().await.ok()
+    }
+}
+
+impl Ended {
+    /// The ids of everything that the build announced.
+    pub fn artifacts(&self) -> Vec<String> {
+        let artifacts = self.build["artifacts"].as_array().into_iter().flatten();
+        artifacts
+            .flat_map(|artifact| {
+                let snapshots = artifact["snapshots"].as_array().into_iter().flatten().map(text);
+                std::iter::once(text(&artifact["id"])).chain(snapshots).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// The attempt in which its run ended.
+    pub fn attempt(&self) -> i64 {
+        self.build["runs"][0]["attempt"].as_i64().unwrap_or_default()
+    }
+
+    /// The worker that ended it.
+    pub fn worker(&self) -> String {
+        text(&self.build["runs"][0]["worker"])
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A bake that makes one of everything: key pair, group, public IP, VM, volume, OMI, snapshot, and tags on all of them.
+pub fn template(omi_name: &str, inline: &[&str]) -> Value {
+    json!({
+        "builders": [{
+            "type": "osc-bsu",
+            "name": "chaos",
+            "region": "eu-west-2",
+            "omi_name": omi_name,
+            "source_omi_filter": { "filters": { "image-name": "tiny-*" }, "owners": ["Outscale"], "most_recent": true },
+            "vm_type": "tinav5.c1r1p2",
+            "ssh_username": "outscale",
+            "associate_public_ip_address": true,
+            "run_tags": { "Purpose": "chaos" },
+            "run_volume_tags": { "Purpose": "chaos" },
+            "tags": { "Purpose": "chaos" },
+            "snapshot_tags": { "Disk": "root" },
+        }],
+        "provisioners": [{ "type": "shell", "inline": inline }],
+    })
+}
