@@ -1,7 +1,10 @@
 //! What fournil computes itself, without cloud, database or network: making a plan of a template, signing a call, and the
 //! stages that every byte of a log passes. `cargo bench --bench micro`; docs/performance.md tells what came out.
 
-#![expect(clippy::expect_used, reason = "a measurement that cannot be set up has nothing better to do than to stop")]
+#![expect(
+    clippy::expect_used,
+    reason = "a measurement that cannot be set up has nothing better to do than to stop"
+)]
 
 use std::{fmt::Write, hint::black_box, time::Duration};
 
@@ -83,7 +86,9 @@ fn signatures(criterion: &mut Criterion) {
         body,
     };
     let now = Utc::now();
-    criterion.bench_function("signature of a call", |bencher| bencher.iter(|| sign(black_box(&request), &keys, now)));
+    criterion.bench_function("signature of a call", |bencher| {
+        bencher.iter(|| sign(black_box(&request), &keys, now))
+    });
 }
 
 /// A log as package managers write it. `secret` stands in each `every`th line.
@@ -93,16 +98,25 @@ fn log(secret: &str, every: usize) -> Vec<u8> {
     while log.len() < LOG {
         number += 1;
         let shown = if number % every == 0 { secret } else { "linux-image-amd64" };
-        let _ = writeln!(log, "Get:{number} http://deb.debian.org/debian bookworm/main amd64 {shown} 6.1.0-{number} [1,234 kB]");
+        let _ = writeln!(
+            log,
+            "Get:{number} http://deb.debian.org/debian bookworm/main amd64 {shown} 6.1.0-{number} [1,234 kB]"
+        );
     }
     log.into_bytes()
 }
 
 fn redaction(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("redaction");
-    let secrets: Vec<String> = (0..20).map(|number| format!("correct-horse-{number}-battery-staple")).collect();
-    for (name, known, every) in [("no secrets", 0, 100), ("20 secrets, none shown", 20, usize::MAX), ("20 secrets, one line in 100", 20, 100)] {
-        let known: Vec<_> = secrets[..known].iter().map(|secret| SecretString::from(secret.as_str())).collect();
+    let secrets: Vec<String> =
+        (0..20).map(|number| format!("correct-horse-{number}-battery-staple")).collect();
+    for (name, known, every) in [
+        ("no secrets", 0, 100),
+        ("20 secrets, none shown", 20, usize::MAX),
+        ("20 secrets, one line in 100", 20, 100),
+    ] {
+        let known: Vec<_> =
+            secrets[..known].iter().map(|secret| SecretString::from(secret.as_str())).collect();
         let (redactor, log) = (Redactor::new(&known), log(&secrets[7], every));
         group.throughput(Throughput::Bytes(log.len() as u64));
         group.bench_function(name, |bencher| {

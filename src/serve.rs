@@ -1,7 +1,14 @@
 //! `fournil serve`: builds its world in plain order, then serves until a signal: the API, the workers and the reaper in
 //! one process. The first signal drains, the second ends at once.
 
-use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
@@ -41,7 +48,8 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
     for notice in &config.notices {
         tracing::warn!("{notice}");
     }
-    std::fs::create_dir_all(&config.data_dir).with_context(|| format!("could not make {}", config.data_dir.display()))?;
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("could not make {}", config.data_dir.display()))?;
     watch_signals(drain.clone())?;
 
     let (embedded, url) = match &config.database {
@@ -56,7 +64,8 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
     let connections = API_CONNECTIONS + u32::try_from(config.workers.min(60)).unwrap_or(60);
     let pool = store::pool(&url, connections).context("could not use the database's URL")?;
     migrate(&pool).await?;
-    let vault = Vault::load(config.master_key.as_ref(), &config.data_dir, embedded.is_some()).context("could not load the master key")?;
+    let vault = Vault::load(config.master_key.as_ref(), &config.data_dir, embedded.is_some())
+        .context("could not load the master key")?;
     let vault = Arc::new(vault);
 
     let hub = LogHub::start(pool.clone(), drain.clone());
@@ -66,15 +75,24 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
         ..ApiLimits::default()
     };
     let state = AppState::new(pool.clone(), hub, vault.clone(), limits, Clock::system(), drain.clone());
-    let listener = TcpListener::bind(config.listen).await.with_context(|| format!("could not listen on {}", config.listen))?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("could not listen on {}", config.listen))?;
     let address = listener.local_addr().context("could not learn the address")?;
 
     let kitchen = kitchen(&config, pool.clone(), vault, environment)?;
     let workers = (config.workers > 0).then(|| tokio::spawn(worker::serve(kitchen, drain.clone())));
-    tracing::info!(workers = config.workers, "fournil {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    tracing::info!(
+        workers = config.workers,
+        "fournil {} listens on http://{address}",
+        env!("CARGO_PKG_VERSION")
+    );
 
-    let stopping = drain.clone();
-    let serving = axum::serve(listener, api::router(state)).with_graceful_shutdown(async move { stopping.cancelled().await });
+    // While workers drain, the API still answers: `/readyz` says no, and a build can still be cancelled.
+    let closing = CancellationToken::new();
+    let stopping = closing.clone();
+    let serving = axum::serve(listener, api::router(state))
+        .with_graceful_shutdown(async move { stopping.cancelled().await });
     let mut served = tokio::spawn(serving.into_future());
     tokio::select! {
         ended = &mut served => {
@@ -86,6 +104,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
     if let Some(workers) = workers {
         workers.await.context("the workers ended")?;
     }
+    closing.cancel();
     if tokio::time::timeout(REQUESTS_END, &mut served).await.is_err() {
         served.abort();
     }
@@ -113,31 +132,43 @@ async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
 
 fn is_away(error: &store::StoreError) -> bool {
     match error {
-        store::StoreError::Migrate(sqlx::migrate::MigrateError::Execute(sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut)) => true,
+        store::StoreError::Migrate(sqlx::migrate::MigrateError::Execute(
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut,
+        )) => true,
         error => error.is_transient(),
     }
 }
 
-fn kitchen(config: &Config, store: PgPool, vault: Arc<Vault>, environment: BTreeMap<String, String>) -> anyhow::Result<Kitchen> {
-    let scratch = config.data_dir.join("scratch");
-    // What an earlier process left there belongs to runs that were interrupted.
-    let _ = std::fs::remove_dir_all(&scratch);
-    make_private(&scratch).with_context(|| format!("could not make {}", scratch.display()))?;
+fn kitchen(
+    config: &Config,
+    store: PgPool,
+    vault: Arc<Vault>,
+    environment: BTreeMap<String, String>,
+) -> anyhow::Result<Kitchen> {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let (scratch, scratch_lock) =
+        scratch(&config.data_dir, &id).context("could not make a folder for the files of bakes")?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
     let name = config.worker_name.clone().unwrap_or_else(|| hostname.clone());
     Ok(Kitchen {
         store,
         vault,
-        oapi: Arc::new(OapiPool::new(PaceConfig { calls_per_second: config.oapi_calls_per_second, ..PaceConfig::default() })),
+        oapi: Arc::new(OapiPool::new(PaceConfig {
+            calls_per_second: config.oapi_calls_per_second,
+            ..PaceConfig::default()
+        })),
         waits: Waits::new(WaitConfig {
             min_interval: config.oapi_poll_interval,
             settle: config.oapi_settle,
             ..WaitConfig::default()
         }),
-        environment: Arc::new(EnvironmentSource { variables: environment, ..EnvironmentSource::of_process() }),
+        environment: Arc::new(EnvironmentSource {
+            variables: environment,
+            ..EnvironmentSource::of_process()
+        }),
         endpoints: Arc::new(config.allowed_endpoints.clone()),
         settings: WorkerSettings {
-            id: format!("{name}-{}", uuid::Uuid::new_v4().simple()),
+            id: format!("{name}-{id}"),
             hostname,
             slots: config.workers,
             capabilities: config.capabilities.iter().map(ToString::to_string).collect(),
@@ -150,10 +181,28 @@ fn kitchen(config: &Config, store: PgPool, vault: Arc<Vault>, environment: BTree
         },
         settle: config.oapi_settle,
         scratch: Arc::new(scratch),
+        scratch_lock: Arc::new(scratch_lock),
     })
 }
 
-fn make_private(folder: &std::path::Path) -> std::io::Result<()> {
+/// This process's own folder for the files of its bakes, locked as long as it lives. What killed processes left is removed.
+fn scratch(data_dir: &Path, id: &str) -> std::io::Result<(PathBuf, File)> {
+    let all = data_dir.join("scratch");
+    make_private(&all)?;
+    for entry in std::fs::read_dir(&all)?.flatten() {
+        let is_free = File::open(entry.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
+        if is_free {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    let own = all.join(id);
+    make_private(&own)?;
+    let lock = File::create(own.join("lock"))?;
+    lock.lock()?;
+    Ok((own, lock))
+}
+
+fn make_private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }

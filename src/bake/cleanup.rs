@@ -34,11 +34,15 @@ pub async fn clean(cx: &Cx) -> Result<Leftovers, StepError> {
         if !failed.is_empty() {
             return Ok(failed);
         }
-        all(cx, &of(&[ResourceKind::SecurityGroup, ResourceKind::PublicIp, ResourceKind::Volume])).await
+        // Removing VMs put their volumes into the ledger.
+        let rows = durable!(cx, |db| ledger::live(db, cx.lease.run))?;
+        let held = [ResourceKind::SecurityGroup, ResourceKind::PublicIp, ResourceKind::Volume];
+        all(cx, &rows.iter().filter(|row| held.contains(&row.kind)).collect::<Vec<_>>()).await
     };
     let images = of(&[ResourceKind::Image]);
     let keypairs = of(&[ResourceKind::Keypair]);
-    let (held, images, keypairs) = tokio::join!(vms_then_what_they_hold, all(cx, &images), all(cx, &keypairs));
+    let (held, images, keypairs) =
+        tokio::join!(vms_then_what_they_hold, all(cx, &images), all(cx, &keypairs));
     let mut remaining: Vec<String> = [held?, images?, keypairs?].concat();
     // Removing images put their snapshots into the ledger.
     let rows = durable!(cx, |db| ledger::live(db, cx.lease.run))?;
@@ -46,7 +50,10 @@ pub async fn clean(cx: &Cx) -> Result<Leftovers, StepError> {
     remaining.extend(all(cx, &snapshots).await?);
     let rows = durable!(cx, |db| ledger::live(db, cx.lease.run))?;
     if remaining.is_empty() && !rows.is_empty() {
-        remaining.extend(rows.iter().map(|row| format!("{} {}", row.slot, row.cloud_id.as_deref().unwrap_or("(id unknown)"))));
+        remaining.extend(
+            rows.iter()
+                .map(|row| format!("{} {}", row.slot, row.cloud_id.as_deref().unwrap_or("(id unknown)"))),
+        );
     }
     Ok(Leftovers { remaining })
 }
@@ -64,14 +71,23 @@ async fn one(cx: &Cx, row: &Resource) -> Result<Option<String>, StepError> {
     let outcome = async {
         let id = match &row.cloud_id {
             Some(id) => Some(id.clone()),
-            None => find::again(cx, row).await?,
+            None => {
+                // Another run's new public IP would look like this one's.
+                let _lock = if row.kind == ResourceKind::PublicIp {
+                    Some(find::public_ip_lock(cx).await?)
+                } else {
+                    None
+                };
+                let id = find::again(cx, row).await?;
+                if let Some(id) = &id {
+                    durable!(cx, |db| ledger::created(db, &cx.lease, row.id, id))?;
+                }
+                id
+            }
         };
         let Some(id) = id else {
             return Ok(None);
         };
-        if row.cloud_id.is_none() {
-            durable!(cx, |db| ledger::created(db, &cx.lease, row.id, &id))?;
-        }
         remove::remove(cx, row, &id).await?;
         Ok::<_, StepError>(Some(id))
     }
@@ -86,7 +102,8 @@ async fn one(cx: &Cx, row: &Resource) -> Result<Option<String>, StepError> {
         }
         Err(error) if error.lost_the_lease() || matches!(error, StepError::Stopped(_)) => Err(error),
         Err(error) => {
-            let (what, why) = (row.cloud_id.as_deref().unwrap_or("(id unknown)"), error.problem("cleanup").detail);
+            let (what, why) =
+                (row.cloud_id.as_deref().unwrap_or("(id unknown)"), error.problem("cleanup").detail);
             durable!(cx, |db| ledger::removal_failed(db, &cx.lease, row.id, &why))?;
             cx.say(format!("could not remove {} {what}: {why}", label(row.kind))).await;
             Ok(Some(format!("{} {what}: {why}", label(row.kind))))

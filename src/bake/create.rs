@@ -7,6 +7,7 @@ use super::{
     error::StepError,
     find,
     oven::{Cx, durable},
+    stop::StopReason,
 };
 use crate::{
     oapi::OapiError,
@@ -23,6 +24,7 @@ impl Cx {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<String, OapiError>>,
     {
+        self.stop.check()?;
         let (row, earlier) = durable!(self, |db| ledger::intend(db, &self.lease, self.attempt, &intent))?;
         if let Some(id) = row.cloud_id {
             return Ok(id);
@@ -31,8 +33,37 @@ impl Cx {
             durable!(self, |db| ledger::created(db, &self.lease, row.id, &id))?;
             return Ok(id);
         }
-        self.stop.check()?;
-        let error = match call().await {
+        if let Err(stopped) = self.stop.check() {
+            // Nothing was asked for, so there is nothing that cleanup would have to look for.
+            durable!(self, |db| ledger::removed(
+                db,
+                &self.lease,
+                row.id,
+                Some("it was not asked for any more")
+            ))?;
+            return Err(stopped);
+        }
+        // A call that goes on after the run is lost could take effect when its next worker has stopped looking for it.
+        let answer = tokio::select! {
+            biased;
+            answer = call() => answer,
+            () = self.stop.abandon_token().cancelled() => return Err(StepError::Stopped(self.stop.reason().unwrap_or(StopReason::LeaseLost))),
+        };
+        let error = match answer {
+            // Without an id it can only be looked for.
+            Ok(id) if id.is_empty() => {
+                let found = find::again(self, &row).await?;
+                let id = found.ok_or_else(|| {
+                    StepError::found(
+                        502,
+                        "oapi_bad_answer",
+                        "The cloud did not tell what it made",
+                        row.slot.clone(),
+                    )
+                })?;
+                durable!(self, |db| ledger::created(db, &self.lease, row.id, &id))?;
+                return Ok(id);
+            }
             Ok(id) => {
                 durable!(self, |db| ledger::created(db, &self.lease, row.id, &id))?;
                 return Ok(id);
@@ -42,7 +73,7 @@ impl Cx {
         if error.may_have_taken_effect() {
             // The answer was lost. What cannot be found now stays an intent, and cleanup looks for it once more. The call
             // may have taken long and have had its effect at its very end.
-            if let Some(id) = find::again_since(self, &row, chrono::Utc::now()).await? {
+            if let Some(id) = find::again(self, &row).await? {
                 self.say(format!("{} got no answer, but it took effect: {id}", error.action())).await;
                 durable!(self, |db| ledger::created(db, &self.lease, row.id, &id))?;
                 return Ok(id);

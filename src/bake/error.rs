@@ -3,6 +3,7 @@
 use crate::{
     communicator::CommunicatorError,
     domain::{Problem, problem::OapiProblem},
+    logs::Redactor,
     oapi::{OapiError, WaitError},
     provision::ProvisionError,
     store::StoreError,
@@ -75,14 +76,27 @@ impl StepError {
         matches!(self, Self::Store(StoreError::LeaseLost(_)) | Self::Stopped(StopReason::LeaseLost))
     }
 
-    /// The problem that the build's `error` shows.
+    /// The problem with the run's secrets replaced in every text: the cloud and scripts repeat what they were given.
+    #[must_use]
+    pub fn shown(&self, step: &str, redactor: &Redactor) -> Problem {
+        let mut problem = self.problem(step);
+        let clean = |text: &mut String| *text = redactor.redact(text).into_owned();
+        clean(&mut problem.detail);
+        problem.hint.iter_mut().for_each(clean);
+        problem.last_lines.iter_mut().for_each(clean);
+        problem.oapi.iter_mut().filter_map(|oapi| oapi.details.as_mut()).for_each(clean);
+        problem
+    }
+
+    /// The problem, as it is.
     #[must_use]
     pub fn problem(&self, step: &str) -> Problem {
         let mut problem = match self {
             Self::Oapi(error) => of_oapi(error),
             Self::Wait { what, source } => of_wait(what, source),
             Self::Communicator(error) => {
-                let mut problem = Problem::new(502, error.code(), "The VM could not be reached", full_text(error));
+                let mut problem =
+                    Problem::new(502, error.code(), "The VM could not be reached", full_text(error));
                 problem.hint = error.hint().map(str::to_owned);
                 problem
             }
@@ -91,10 +105,13 @@ impl StepError {
                 problem.hint = error.hint().map(str::to_owned);
                 problem
             }
-            Self::Store(error) => Problem::new(500, "store", "The database could not be used", error.to_string()).retryable(),
+            Self::Store(error) => {
+                Problem::new(500, "store", "The database could not be used", error.to_string()).retryable()
+            }
             Self::Stopped(reason) => of_stop(*reason),
             Self::Interrupted => {
-                Problem::new(500, "interrupted", "The worker was lost while provisioning", self.to_string()).retryable()
+                Problem::new(500, "interrupted", "The worker was lost while provisioning", self.to_string())
+                    .retryable()
             }
             Self::Found(problem) => (**problem).clone(),
         };
@@ -107,14 +124,24 @@ fn of_oapi(error: &OapiError) -> Problem {
     let (status, code, title) = match error {
         OapiError::Throttled { .. } => (429, "oapi_throttled", "The cloud limits the calls of the account"),
         OapiError::Unauthorized { skew: Some(_), .. } => (401, "clock_skew", "This machine's clock is wrong"),
-        OapiError::Unauthorized { .. } => (401, "oapi_unauthorized", "The cloud did not accept the credentials"),
+        OapiError::Unauthorized { .. } => {
+            (401, "oapi_unauthorized", "The cloud did not accept the credentials")
+        }
         OapiError::Unreachable { .. } => (502, "oapi_unreachable", "The cloud could not be reached"),
         OapiError::TimedOut { .. } => (504, "oapi_timeout", "The cloud did not answer in time"),
-        OapiError::BadAnswer { .. } => (502, "oapi_bad_answer", "The endpoint does not speak the OUTSCALE API"),
+        OapiError::BadAnswer { .. } => {
+            (502, "oapi_bad_answer", "The endpoint does not speak the OUTSCALE API")
+        }
         OapiError::Unsendable { .. } => (400, "oapi_unsendable", "A call could not be made"),
-        OapiError::Refused { .. } if error.is_capacity() => (409, "oapi_capacity", "The cloud has no room for this VM now"),
-        OapiError::Refused { .. } if error.is_quota() => (409, "oapi_quota", "A quota of the account is used up"),
-        OapiError::Refused { .. } if error.is_not_found() => (404, "oapi_not_found", "Something the build needs does not exist"),
+        OapiError::Refused { .. } if error.is_capacity() => {
+            (409, "oapi_capacity", "The cloud has no room for this VM now")
+        }
+        OapiError::Refused { .. } if error.is_quota() => {
+            (409, "oapi_quota", "A quota of the account is used up")
+        }
+        OapiError::Refused { .. } if error.is_not_found() => {
+            (404, "oapi_not_found", "Something the build needs does not exist")
+        }
         OapiError::Refused { .. } => (422, "oapi_refused", "The cloud refused a call"),
     };
     let mut problem = Problem::new(status, code, title, full_text(error));
@@ -125,7 +152,9 @@ fn of_oapi(error: &OapiError) -> Problem {
         code: error.code().map(|code| code.to_string()),
         kind: error.kind().map(str::to_owned),
         details: match error {
-            OapiError::Refused { details, .. } | OapiError::Unauthorized { details, .. } => Some(details.clone()),
+            OapiError::Refused { details, .. } | OapiError::Unauthorized { details, .. } => {
+                Some(details.clone())
+            }
             _ => None,
         },
         request_id: error.request_id().map(str::to_owned),
@@ -146,20 +175,27 @@ fn of_wait(what: &str, error: &WaitError) -> Problem {
                 WaitError::Missing { .. } => "resource_gone",
                 _ => "resource_failed",
             };
-            Problem::new(502, code, "Something in the cloud did not get ready", format!("{what}: {error}")).retryable()
+            Problem::new(502, code, "Something in the cloud did not get ready", format!("{what}: {error}"))
+                .retryable()
         }
     }
 }
 
 fn of_stop(reason: StopReason) -> Problem {
     match reason {
-        StopReason::Cancelled => Problem::new(409, "cancelled", "The build was cancelled", "somebody asked for the cancellation"),
-        StopReason::TimedOut => {
-            Problem::new(504, "build_timeout", "The build ran out of time", "the build did not end within its `timeout`")
-                .with_hint("Give the build a longer `timeout`, or look in its log for what took so long.")
+        StopReason::Cancelled => {
+            Problem::new(409, "cancelled", "The build was cancelled", "somebody asked for the cancellation")
         }
+        StopReason::TimedOut => Problem::new(
+            504,
+            "build_timeout",
+            "The build ran out of time",
+            "the build did not end within its `timeout`",
+        )
+        .with_hint("Give the build a longer `timeout`, or look in its log for what took so long."),
         StopReason::LeaseLost | StopReason::HandOver => {
-            Problem::new(503, "handed_over", "Another worker goes on with the run", reason.to_string()).retryable()
+            Problem::new(503, "handed_over", "Another worker goes on with the run", reason.to_string())
+                .retryable()
         }
     }
 }

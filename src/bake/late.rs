@@ -43,7 +43,12 @@ impl Late {
     /// Says what of the template cannot be rendered.
     pub fn render(&self, text: &str) -> Result<String, StepError> {
         render_late(text, &self.data).map_err(|reason| {
-            StepError::found(422, "template_failed", "A template of the build cannot be rendered", format!("`{text}`: {reason}"))
+            StepError::found(
+                422,
+                "template_failed",
+                "A template of the build cannot be rendered",
+                format!("`{text}`: {reason}"),
+            )
         })
     }
 }

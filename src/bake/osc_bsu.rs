@@ -1,11 +1,12 @@
 //! `osc-bsu`: launch a VM from a source OMI, provision it, stop it, make an OMI of it.
 
 use super::{
-    oven::{Failure, Oven, Step},
     error::StepError,
+    oven::{Failure, Oven, Step},
     steps::{
-        AllocatePublicIp, CheckCredentials, CheckName, Connect, CreateKeypair, CreateOmi, LaunchVm, MakeKey, NameCheck,
-        OpenSecurityGroup, Provision, ReplaceOmi, ResolveNetwork, ResolveSource, ShareOmi, StopVm, TagOmi, WaitForOmi, WaitForVm,
+        AllocatePublicIp, CheckCredentials, CheckName, Connect, CreateKeypair, CreateOmi, FreeName, LaunchVm,
+        MakeKey, NameCheck, OpenSecurityGroup, Provision, ReplaceOmi, ResolveNetwork, ResolveSource,
+        ShareOmi, StopVm, TagOmi, WaitForOmi, WaitForVm,
     },
 };
 use crate::domain::{
@@ -17,7 +18,7 @@ use crate::domain::{
 #[must_use]
 pub fn steps_total(plan: &BsuPlan) -> i32 {
     let provisioning = if matches!(plan.communicator, Communicator::None) { 0 } else { 2 };
-    let image = if plan.skip_create_omi { 0 } else { 6 };
+    let image = if plan.skip_create_omi { 0 } else { 7 };
     10 + provisioning + image
 }
 
@@ -46,20 +47,33 @@ pub async fn bake(oven: &Oven, plan: &BsuPlan) -> Result<Vec<Artifact>, Failure>
         oven.step(CreateKeypair { key: &key }),
     );
     let (groups, public_ip, ()) = (groups?, public_ip?, keypair?);
-    let launched = oven.step(LaunchVm { vm: &plan.vm, source: &source, key: &key, groups: &groups, network: &network }).await?;
-    let wait = WaitForVm { vm: &launched, public_ip: &public_ip, volume_tags: &plan.volume_tags, source: &source };
+    let launched = oven
+        .step(LaunchVm { vm: &plan.vm, source: &source, key: &key, groups: &groups, network: &network })
+        .await?;
+    let wait =
+        WaitForVm { vm: &launched, public_ip: &public_ip, volume_tags: &plan.volume_tags, source: &source };
     let vm = oven.step(wait).await?;
     if let Communicator::Ssh(ssh) = &plan.communicator {
         let connection = super::steps::Connection::default();
         let connected = oven.step(Connect { ssh, vm: &vm, key: &key, connection: &connection }).await?;
-        let provision = Provision { ssh, vm: &vm, key: &key, source: &source, connected: &connected, connection: &connection };
+        let provision = Provision {
+            ssh,
+            vm: &vm,
+            key: &key,
+            source: &source,
+            connected: &connected,
+            connection: &connection,
+        };
         oven.step(provision).await?;
     }
     oven.step(StopVm { vm: &vm, by_itself: plan.vm.disable_stop }).await?;
     if plan.skip_create_omi {
         return Ok(Vec::new());
     }
-    let omi = oven.step(CreateOmi { omi: &plan.omi, vm: &vm, source: &source, account: &account, name: &name }).await?;
+    oven.step(FreeName { old: &name }).await?;
+    let omi = oven
+        .step(CreateOmi { omi: &plan.omi, vm: &vm, source: &source, account: &account, name: &name })
+        .await?;
     let omi = oven.step(WaitForOmi { omi: &omi }).await?;
     let (shared, tagged) = tokio::join!(
         oven.step(ShareOmi { plan: &plan.omi, omi: &omi }),
@@ -75,7 +89,11 @@ pub async fn bake(oven: &Oven, plan: &BsuPlan) -> Result<Vec<Artifact>, Failure>
     }])
 }
 
-async fn check_name(oven: &Oven, plan: &BsuPlan, account: &super::steps::Account) -> Result<NameCheck, Failure> {
+async fn check_name(
+    oven: &Oven,
+    plan: &BsuPlan,
+    account: &super::steps::Account,
+) -> Result<NameCheck, Failure> {
     if plan.skip_create_omi {
         return Ok(NameCheck { existing: Vec::new() });
     }

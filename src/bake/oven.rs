@@ -229,8 +229,16 @@ impl Oven {
                         StepError::Stopped(_) | StepError::Interrupted => StepState::Interrupted,
                         _ => StepState::Failed,
                     };
-                    let problem = error.problem(S::NAME);
-                    durable!(cx, |db| journal::fail(db, &cx.lease, run, attempt, S::NAME, state, Some(&problem)))?;
+                    let problem = error.shown(S::NAME, cx.log.redactor());
+                    durable!(cx, |db| journal::fail(
+                        db,
+                        &cx.lease,
+                        run,
+                        attempt,
+                        S::NAME,
+                        state,
+                        Some(&problem)
+                    ))?;
                 }
                 Err(error)
             }

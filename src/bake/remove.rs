@@ -8,17 +8,19 @@ use tokio::time::Instant;
 use super::{
     error::StepError,
     find::is_settled,
-    oven::Cx,
+    oven::{Cx, durable},
+    steps::adopt_volumes,
 };
 use crate::{
     oapi::{
         Request,
         types::{
-            DeleteImage, DeleteKeypair, DeletePublicIp, DeleteSecurityGroup, DeleteSnapshot, DeleteVms, DeleteVolume, FiltersImage,
-            FiltersPublicIp, ReadImages, ReadPublicIps, UnlinkPublicIp,
+            DeleteImage, DeleteKeypair, DeletePublicIp, DeleteSecurityGroup, DeleteSnapshot, DeleteVms,
+            DeleteVolume, FiltersImage, FiltersPublicIp, FiltersSnapshot, FiltersVm, ReadImages,
+            ReadPublicIps, ReadSnapshots, ReadVms, UnlinkPublicIp,
         },
     },
-    store::ledger::{Intent, Keep, Resource, ResourceKind},
+    store::ledger::{self, Intent, Keep, Resource, ResourceKind},
 };
 
 /// How long one pass tries to remove something that is still in use. A security group stays in use for up to 90 s after
@@ -39,26 +41,82 @@ pub async fn remove(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepError> 
     let client = &cx.cloud.client;
     match row.kind {
         ResourceKind::Vm => {
-            until_gone(cx, row, &DeleteVms { vm_ids: vec![id.to_owned()] }).await?;
+            until_gone(cx, row, id, &DeleteVms { vm_ids: vec![id.to_owned()] }).await?;
             let wait = cx.cloud.waits.wait_vm_terminated(client, id, TERMINATION, cx.stop.token()).await;
             wait.map_err(|source| StepError::wait(cx, format!("waiting for the end of VM {id}"), source))
         }
         ResourceKind::Keypair => {
             let name = row.lookup.get("name").and_then(Value::as_str).unwrap_or(id).to_owned();
-            until_gone(cx, row, &DeleteKeypair { keypair_name: Some(name.clone()), ..DeleteKeypair::default() }).await
+            until_gone(
+                cx,
+                row,
+                id,
+                &DeleteKeypair { keypair_name: Some(name.clone()), ..DeleteKeypair::default() },
+            )
+            .await
         }
         ResourceKind::SecurityGroup => {
-            let request = DeleteSecurityGroup { security_group_id: Some(id.to_owned()), ..DeleteSecurityGroup::default() };
-            until_gone(cx, row, &request).await
+            let request = DeleteSecurityGroup {
+                security_group_id: Some(id.to_owned()),
+                ..DeleteSecurityGroup::default()
+            };
+            until_gone(cx, row, id, &request).await
         }
         ResourceKind::PublicIp => remove_public_ip(cx, row, id).await,
-        ResourceKind::Volume => until_gone(cx, row, &DeleteVolume { volume_id: id.to_owned() }).await,
-        ResourceKind::Snapshot => until_gone(cx, row, &DeleteSnapshot { snapshot_id: id.to_owned() }).await,
+        ResourceKind::Volume => until_gone(cx, row, id, &DeleteVolume { volume_id: id.to_owned() }).await,
+        ResourceKind::Snapshot => {
+            until_gone(cx, row, id, &DeleteSnapshot { snapshot_id: id.to_owned() }).await
+        }
         ResourceKind::Image => {
-            adopt_snapshots(cx, row, id).await?;
-            until_gone(cx, row, &DeleteImage { image_id: id.to_owned() }).await
+            until_gone(cx, row, id, &DeleteImage { image_id: id.to_owned() }).await?;
+            adopt_stray_snapshots(cx).await
         }
     }
+}
+
+/// What has to be known of a resource before it goes, read anew before each try: something young may be invisible at the
+/// first one.
+async fn before_removal(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepError> {
+    match row.kind {
+        ResourceKind::Vm => adopt_volumes_of(cx, row, id).await,
+        ResourceKind::Image => adopt_snapshots(cx, row, id).await,
+        _ => Ok(()),
+    }
+}
+
+/// A VM that is removed before it ran has volumes that the ledger does not know yet, and those that do not go with the VM
+/// would stay. Once some are known, others were attached by somebody else and are left alone.
+async fn adopt_volumes_of(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepError> {
+    if !durable!(cx, |db| ledger::cloud_ids(db, row.run_id, Some(row.attempt), ResourceKind::Volume))?
+        .is_empty()
+    {
+        return Ok(());
+    }
+    let filters = FiltersVm { vm_ids: vec![id.to_owned()], ..FiltersVm::default() };
+    let cx = Cx { attempt: row.attempt, ..cx.clone() };
+    for vm in cx.cloud.client.read_all(&ReadVms::filtered(filters)).await? {
+        adopt_volumes(&cx, &vm).await?;
+    }
+    Ok(())
+}
+
+/// Puts into the ledger what was made of the run's volumes and is not there yet: an image that was removed while it was
+/// young may not have told its snapshots.
+async fn adopt_stray_snapshots(cx: &Cx) -> Result<(), StepError> {
+    let volumes = durable!(cx, |db| ledger::cloud_ids(db, cx.lease.run, None, ResourceKind::Volume))?;
+    // Without ids it would list every snapshot there is.
+    if volumes.is_empty() {
+        return Ok(());
+    }
+    let known = durable!(cx, |db| ledger::cloud_ids(db, cx.lease.run, None, ResourceKind::Snapshot))?;
+    let filters = FiltersSnapshot { volume_ids: volumes.clone(), ..FiltersSnapshot::default() };
+    for snapshot in cx.cloud.client.read_all(&ReadSnapshots::filtered(filters)).await? {
+        let is_ours = snapshot.volume_id.as_ref().is_some_and(|id| volumes.contains(id));
+        if is_ours && !known.contains(&snapshot.snapshot_id) {
+            cx.adopt(snapshot_intent(&cx.cloud.region, &snapshot.snapshot_id, Keep::Never)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// DeleteImage leaves the snapshots behind; they are put into the ledger before the image, which knows them, goes.
@@ -107,7 +165,7 @@ async fn remove_public_ip(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepE
             Err(error) => return Err(error.into()),
         }
     }
-    until_gone(cx, row, &DeletePublicIp { public_ip_id: Some(id.to_owned()), public_ip: None }).await
+    until_gone(cx, row, id, &DeletePublicIp { public_ip_id: Some(id.to_owned()), public_ip: None }).await
 }
 
 /// Whether "there is no such thing" is the last word. Something young may only be invisible still; but a volume comes
@@ -119,10 +177,11 @@ fn is_final(cx: &Cx, row: &Resource) -> bool {
 
 /// Calls until the answer is "deleted" or "there is no such thing". Something young that is not found may only be
 /// invisible still; something in use is tried again for a while.
-async fn until_gone<R: Request>(cx: &Cx, row: &Resource, request: &R) -> Result<(), StepError> {
+async fn until_gone<R: Request>(cx: &Cx, row: &Resource, id: &str, request: &R) -> Result<(), StepError> {
     let give_up = Instant::now() + IN_USE;
     let mut pause = PAUSES.0;
     loop {
+        before_removal(cx, row, id).await?;
         match cx.cloud.client.call(request).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_not_found() && is_final(cx, row) => return Ok(()),

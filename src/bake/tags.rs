@@ -4,11 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::time::{Duration, Instant};
 
-use super::{
-    error::StepError,
-    late::Late,
-    oven::Cx,
-};
+use super::{error::StepError, late::Late, oven::Cx};
 use crate::oapi::types::{CreateTags, ResourceTag};
 
 /// The tag that all that fournil makes carries: the run's id.
@@ -23,7 +19,10 @@ const INVISIBLE: Duration = Duration::from_millis(300);
 /// fournil's own tags.
 #[must_use]
 pub fn own(cx: &Cx) -> Vec<ResourceTag> {
-    vec![ResourceTag::new(RUN_TAG, cx.lease.run.to_string()), ResourceTag::new(BUILD_TAG, cx.lease.build.to_string())]
+    vec![
+        ResourceTag::new(RUN_TAG, cx.lease.run.to_string()),
+        ResourceTag::new(BUILD_TAG, cx.lease.build.to_string()),
+    ]
 }
 
 /// The template's tags with keys and values rendered.

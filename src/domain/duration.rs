@@ -26,10 +26,11 @@ pub fn parse(text: &str) -> Result<Duration, InvalidDuration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
         let value: f64 = rest[..digits].parse().map_err(|_| invalid())?;
         rest = &rest[digits..];
-        let (unit, factor) = [("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("ns", 1e-9), ("h", 3600.0), ("m", 60.0), ("s", 1.0)]
-            .into_iter()
-            .find(|(unit, _)| rest.starts_with(unit))
-            .ok_or_else(invalid)?;
+        let (unit, factor) =
+            [("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("ns", 1e-9), ("h", 3600.0), ("m", 60.0), ("s", 1.0)]
+                .into_iter()
+                .find(|(unit, _)| rest.starts_with(unit))
+                .ok_or_else(invalid)?;
         seconds += value * factor;
         rest = &rest[unit.len()..];
     }
@@ -83,7 +84,14 @@ mod tests {
 
     #[test]
     fn go_durations_are_read() {
-        for (text, millis) in [("10m", 600_000), ("1h5m", 3_900_000), ("30s", 30_000), ("1.5h", 5_400_000), ("250ms", 250), ("0", 0)] {
+        for (text, millis) in [
+            ("10m", 600_000),
+            ("1h5m", 3_900_000),
+            ("30s", 30_000),
+            ("1.5h", 5_400_000),
+            ("250ms", 250),
+            ("0", 0),
+        ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         for text in ["", "10", "m", "-5s", "5 minutes", "1e9999h", "99999999999999999999999h"] {

@@ -145,11 +145,19 @@ mod secret_map {
     use secrecy::ExposeSecret;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub fn serialize<S: Serializer>(map: &BTreeMap<String, SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
-        map.iter().map(|(name, value)| (name, value.expose_secret())).collect::<BTreeMap<_, _>>().serialize(serializer)
+    pub fn serialize<S: Serializer>(
+        map: &BTreeMap<String, SecretString>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        map.iter()
+            .map(|(name, value)| (name, value.expose_secret()))
+            .collect::<BTreeMap<_, _>>()
+            .serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, SecretString>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<String, SecretString>, D::Error> {
         let map = BTreeMap::<String, String>::deserialize(deserializer)?;
         Ok(map.into_iter().map(|(name, value)| (name, SecretString::from(value))).collect())
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -137,6 +137,9 @@ pub enum ConfigError {
     /// There is no secret key.
     #[error("the secret key is empty")]
     SecretKey,
+    /// The user agent would not fit a header.
+    #[error("the user agent has characters that a header cannot hold")]
+    UserAgent,
     /// The Region would not fit a header.
     #[error("{0:?} is no Region name")]
     Region(String),
@@ -210,6 +213,9 @@ fn check(config: &ClientConfig) -> Result<(), ConfigError> {
     if !is_word(&config.access_key) {
         return Err(ConfigError::AccessKey);
     }
+    if HeaderValue::from_str(&config.user_agent).is_err() {
+        return Err(ConfigError::UserAgent);
+    }
     if config.secret_key.expose_secret().is_empty() {
         return Err(ConfigError::SecretKey);
     }
@@ -236,7 +242,6 @@ impl Identity {
         let tls = &config.tls;
         Self::of(&[
             config.endpoint.to_string().as_bytes(),
-            config.user_agent.as_bytes(),
             &config.connect_timeout.as_nanos().to_be_bytes(),
             &config.request_timeout.as_nanos().to_be_bytes(),
             &[u8::from(tls.insecure_skip_verify)],
@@ -436,6 +441,8 @@ impl Client {
             .connections
             .post(url)
             .header(CONTENT_TYPE, JSON)
+            // Not the connection pool's: it tells the run, and pools and waits are shared by runs.
+            .header(USER_AGENT, &config.user_agent)
             .header(signing::DATE_HEADER, signature.timestamp)
             .header(AUTHORIZATION, authorization)
             .body(body.to_vec())

@@ -19,7 +19,6 @@ const IDLE_CONNECTIONS: usize = 16;
 /// A connection pool as the configuration asks for.
 pub(super) fn connections(config: &ClientConfig) -> Result<reqwest::Client, ConfigError> {
     let mut builder = reqwest::Client::builder()
-        .user_agent(&config.user_agent)
         .connect_timeout(config.connect_timeout)
         .timeout(config.request_timeout)
         // A signed request is for one host, and a redirect would hand its signature to another.

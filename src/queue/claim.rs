@@ -37,7 +37,12 @@ struct Row {
 impl Row {
     fn claimed(self, worker: &str) -> Claimed {
         Claimed {
-            lease: Lease { run: self.id, build: self.build_id, token: self.lease_token, worker: worker.to_owned() },
+            lease: Lease {
+                run: self.id,
+                build: self.build_id,
+                token: self.lease_token,
+                worker: worker.to_owned(),
+            },
             name: self.name,
             attempt: self.attempt,
             taken_over: self.previous_state == RunState::Running,
@@ -50,7 +55,12 @@ impl Row {
 ///
 /// # Errors
 /// The database is away.
-pub async fn claim(pool: &PgPool, worker: &str, capabilities: &[String], lease: Duration) -> Result<Option<Claimed>, StoreError> {
+pub async fn claim(
+    pool: &PgPool,
+    worker: &str,
+    capabilities: &[String],
+    lease: Duration,
+) -> Result<Option<Claimed>, StoreError> {
     let claimed = sqlx::query_as::<_, Row>(
         "WITH next AS (
              SELECT id, state AS previous_state FROM runs AS candidate
@@ -86,7 +96,11 @@ pub async fn claim(pool: &PgPool, worker: &str, capabilities: &[String], lease: 
 ///
 /// # Errors
 /// The database is away.
-pub async fn claim_cleanup(pool: &PgPool, worker: &str, lease: Duration) -> Result<Option<Claimed>, StoreError> {
+pub async fn claim_cleanup(
+    pool: &PgPool,
+    worker: &str,
+    lease: Duration,
+) -> Result<Option<Claimed>, StoreError> {
     let row = sqlx::query_as::<_, Row>(
         "WITH next AS (
              SELECT id, state AS previous_state FROM runs

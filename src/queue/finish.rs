@@ -42,12 +42,21 @@ pub async fn decide(
     artifacts: &[Artifact],
 ) -> Result<(), StoreError> {
     guard(db, lease).await?;
-    sqlx::query("UPDATE runs SET outcome = $2, error = $3, cleanup = 'pending', step = 'cleanup' WHERE id = $1")
-        .bind(lease.run)
-        .bind(json!(outcome))
-        .bind(outcome.error.as_ref().map(|error| json!(error)))
-        .execute(&mut *db)
-        .await?;
+    sqlx::query(
+        "UPDATE runs SET outcome = $2, error = $3, cleanup = 'pending', step = 'cleanup' WHERE id = $1",
+    )
+    .bind(lease.run)
+    .bind(json!(outcome))
+    .bind(outcome.error.as_ref().map(|error| json!(error)))
+    .execute(&mut *db)
+    .await?;
+    // Steps that were dropped half-way, by a panic or with a lost worker.
+    sqlx::query(
+        "UPDATE steps SET state = 'interrupted', finished_at = now() WHERE run_id = $1 AND state = 'running'",
+    )
+    .bind(lease.run)
+    .execute(&mut *db)
+    .await?;
     for (ordinal, artifact) in artifacts.iter().enumerate() {
         let announced = sqlx::query(
             "INSERT INTO artifacts (run_id, ordinal, build_id, artifact) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
@@ -59,7 +68,13 @@ pub async fn decide(
         .execute(&mut *db)
         .await?;
         if announced.rows_affected() == 1 {
-            changes::record(db, lease.build, EventKind::Artifact, &json!({ "run": run, "artifact": artifact })).await?;
+            changes::record(
+                db,
+                lease.build,
+                EventKind::Artifact,
+                &json!({ "run": run, "artifact": artifact }),
+            )
+            .await?;
         }
     }
     if outcome.state == RunState::Succeeded {
@@ -74,10 +89,12 @@ pub async fn decide(
 /// The lease is lost, or the database is away.
 pub async fn next_attempt(db: &mut PgConnection, lease: &Lease) -> Result<i32, StoreError> {
     guard(db, lease).await?;
-    let attempt = sqlx::query_scalar("UPDATE runs SET attempt = attempt + 1, steps_done = 0, step = NULL WHERE id = $1 RETURNING attempt")
-        .bind(lease.run)
-        .fetch_one(&mut *db)
-        .await?;
+    let attempt = sqlx::query_scalar(
+        "UPDATE runs SET attempt = attempt + 1, steps_done = 0, step = NULL WHERE id = $1 RETURNING attempt",
+    )
+    .bind(lease.run)
+    .fetch_one(&mut *db)
+    .await?;
     builds::refresh(db, lease.build).await?;
     Ok(attempt)
 }

@@ -21,13 +21,23 @@ pub struct Renewal {
 ///
 /// # Errors
 /// The database is away.
-pub async fn renew(pool: &PgPool, leases: &[Lease], extension: Duration) -> Result<HashMap<RunId, Renewal>, StoreError> {
+pub async fn renew(
+    pool: &PgPool,
+    leases: &[Lease],
+    extension: Duration,
+) -> Result<HashMap<RunId, Renewal>, StoreError> {
     let runs: Vec<_> = leases.iter().map(|lease| lease.run.0).collect();
     let tokens: Vec<_> = leases.iter().map(|lease| lease.token).collect();
     let renewals: Vec<Renewal> = sqlx::query_as(
-        "UPDATE runs SET lease_expires_at = now() + $3 * interval '1 second'
-         FROM unnest($1::uuid[], $2::bigint[]) AS held (run, token), builds
-         WHERE runs.id = held.run AND runs.lease_token = held.token AND builds.id = runs.build_id
+        // Locked in the order of their ids, as `request_cancel` does.
+        "WITH mine AS MATERIALIZED (
+             SELECT runs.id FROM runs JOIN unnest($1::uuid[], $2::bigint[]) AS held (run, token)
+                 ON runs.id = held.run AND runs.lease_token = held.token
+             ORDER BY runs.id FOR NO KEY UPDATE OF runs
+         )
+         UPDATE runs SET lease_expires_at = now() + $3 * interval '1 second'
+         FROM mine, builds
+         WHERE runs.id = mine.id AND builds.id = runs.build_id
          RETURNING runs.id, builds.cancel_requested_at IS NOT NULL AS cancel_requested",
     )
     .bind(&runs)
@@ -38,13 +48,13 @@ pub async fn renew(pool: &PgPool, leases: &[Lease], extension: Duration) -> Resu
     Ok(renewals.into_iter().map(|renewal| (renewal.id, renewal)).collect())
 }
 
-/// Gives a run back at once, for another worker to go on behind its last finished step.
+/// Gives a run back at once (with a new token, so that a late renewal cannot take it back), for another worker to go on behind its last finished step.
 ///
 /// # Errors
 /// The database is away.
 pub async fn hand_over(pool: &PgPool, lease: &Lease) -> Result<(), StoreError> {
     let mut transaction = pool.begin().await?;
-    sqlx::query("UPDATE runs SET lease_expires_at = now() WHERE id = $1 AND lease_token = $2")
+    sqlx::query("UPDATE runs SET lease_expires_at = now(), lease_token = lease_token + 1 WHERE id = $1 AND lease_token = $2")
         .bind(lease.run)
         .bind(lease.token)
         .execute(&mut *transaction)

@@ -38,7 +38,12 @@ impl EventKind {
 ///
 /// # Errors
 /// The database is away.
-pub async fn record(db: &mut PgConnection, build: BuildId, kind: EventKind, data: &Value) -> Result<i64, StoreError> {
+pub async fn record(
+    db: &mut PgConnection,
+    build: BuildId,
+    kind: EventKind,
+    data: &Value,
+) -> Result<i64, StoreError> {
     let version: i64 = sqlx::query_scalar(
         "WITH changed AS (UPDATE builds SET version = version + 1 WHERE id = $1 RETURNING id, version, last_seq)
          INSERT INTO build_events (build_id, version, at, kind, after_seq, data)

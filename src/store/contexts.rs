@@ -16,7 +16,12 @@ const DATA_COLUMN: &str = "contexts.data";
 ///
 /// # Errors
 /// The database is away, or the vault cannot seal.
-pub async fn insert(db: &mut PgConnection, vault: &Vault, archive: &[u8], now: DateTime<Utc>) -> Result<Uuid, StoreError> {
+pub async fn insert(
+    db: &mut PgConnection,
+    vault: &Vault,
+    archive: &[u8],
+    now: DateTime<Utc>,
+) -> Result<Uuid, StoreError> {
     let digest = Sha256::digest(archive);
     // The second step needs no loop: nobody deletes a context in the same moment, and if one did, the insert would
     // fail and the request could be repeated.
@@ -47,7 +52,8 @@ pub async fn insert(db: &mut PgConnection, vault: &Vault, archive: &[u8], now: D
 /// # Errors
 /// The database is away, or the archive was sealed with another master key.
 pub async fn load(db: &mut PgConnection, vault: &Vault, id: Uuid) -> Result<Option<Vec<u8>>, StoreError> {
-    let sealed: Option<Vec<u8>> = sqlx::query_scalar("SELECT data FROM contexts WHERE id = $1").bind(id).fetch_optional(db).await?;
+    let sealed: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT data FROM contexts WHERE id = $1").bind(id).fetch_optional(db).await?;
     Ok(sealed.map(|sealed| vault.open(DATA_COLUMN, id, &sealed)).transpose()?.map(|archive| archive.to_vec()))
 }
 

@@ -18,11 +18,12 @@ use crate::{
 /// # Errors
 /// [`StoreError::LeaseLost`] if another worker has the run by now.
 pub async fn guard(db: &mut PgConnection, lease: &Lease) -> Result<(), StoreError> {
-    let held: Option<i32> = sqlx::query_scalar("SELECT 1 FROM runs WHERE id = $1 AND lease_token = $2 FOR UPDATE")
-        .bind(lease.run)
-        .bind(lease.token)
-        .fetch_optional(db)
-        .await?;
+    let held: Option<i32> =
+        sqlx::query_scalar("SELECT 1 FROM runs WHERE id = $1 AND lease_token = $2 FOR UPDATE")
+            .bind(lease.run)
+            .bind(lease.token)
+            .fetch_optional(db)
+            .await?;
     held.map(|_| ()).ok_or(StoreError::LeaseLost(lease.run))
 }
 
@@ -41,19 +42,32 @@ pub struct JournalEntry {
 ///
 /// # Errors
 /// The database is away.
-pub async fn entries(db: &mut PgConnection, lease: &Lease, attempt: i32) -> Result<Vec<JournalEntry>, StoreError> {
-    Ok(sqlx::query_as("SELECT name, state, output FROM steps WHERE run_id = $1 AND attempt = $2 ORDER BY ordinal")
-        .bind(lease.run)
-        .bind(attempt)
-        .fetch_all(db)
-        .await?)
+pub async fn entries(
+    db: &mut PgConnection,
+    lease: &Lease,
+    attempt: i32,
+) -> Result<Vec<JournalEntry>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT name, state, output FROM steps WHERE run_id = $1 AND attempt = $2 ORDER BY ordinal",
+    )
+    .bind(lease.run)
+    .bind(attempt)
+    .fetch_all(db)
+    .await?)
 }
 
 /// Records that a step begins; one that began before and did not succeed begins again.
 ///
 /// # Errors
 /// The lease is lost, or the database is away.
-pub async fn begin(db: &mut PgConnection, lease: &Lease, run: &str, attempt: i32, name: &str, ordinal: i32) -> Result<(), StoreError> {
+pub async fn begin(
+    db: &mut PgConnection,
+    lease: &Lease,
+    run: &str,
+    attempt: i32,
+    name: &str,
+    ordinal: i32,
+) -> Result<(), StoreError> {
     guard(db, lease).await?;
     sqlx::query(
         "INSERT INTO steps (run_id, attempt, name, ordinal, state, started_at) VALUES ($1, $2, $3, $4, 'running', now())
@@ -65,7 +79,11 @@ pub async fn begin(db: &mut PgConnection, lease: &Lease, run: &str, attempt: i32
     .bind(ordinal)
     .execute(&mut *db)
     .await?;
-    sqlx::query("UPDATE runs SET step = $2 WHERE id = $1").bind(lease.run).bind(name).execute(&mut *db).await?;
+    sqlx::query("UPDATE runs SET step = $2 WHERE id = $1")
+        .bind(lease.run)
+        .bind(name)
+        .execute(&mut *db)
+        .await?;
     let event = json!({ "run": run, "step": name, "state": StepState::Running, "attempt": attempt });
     changes::record(db, lease.build, EventKind::Step, &event).await?;
     Ok(())
@@ -75,7 +93,14 @@ pub async fn begin(db: &mut PgConnection, lease: &Lease, run: &str, attempt: i32
 ///
 /// # Errors
 /// The lease is lost, or the database is away.
-pub async fn succeed(db: &mut PgConnection, lease: &Lease, run: &str, attempt: i32, name: &str, output: &Value) -> Result<(), StoreError> {
+pub async fn succeed(
+    db: &mut PgConnection,
+    lease: &Lease,
+    run: &str,
+    attempt: i32,
+    name: &str,
+    output: &Value,
+) -> Result<(), StoreError> {
     guard(db, lease).await?;
     let seconds: f64 = sqlx::query_scalar(
         "UPDATE steps SET state = 'succeeded', finished_at = now(), output = $4, error = NULL

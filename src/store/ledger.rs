@@ -91,7 +91,7 @@ pub struct Resource {
     pub keep: Keep,
     /// Where it is in its life.
     pub state: ResourceState,
-    /// When the intent was written.
+    /// When the intent was written, then when the id was recorded: from there on it may be invisible for a while.
     pub created_at: DateTime<Utc>,
     /// When it was found gone.
     pub removed_at: Option<DateTime<Utc>>,
@@ -123,7 +123,12 @@ pub struct Intent {
 ///
 /// # Errors
 /// The lease is lost, or the database is away.
-pub async fn intend(db: &mut PgConnection, lease: &Lease, attempt: i32, intent: &Intent) -> Result<(Resource, bool), StoreError> {
+pub async fn intend(
+    db: &mut PgConnection,
+    lease: &Lease,
+    attempt: i32,
+    intent: &Intent,
+) -> Result<(Resource, bool), StoreError> {
     guard(db, lease).await?;
     let earlier: Option<Resource> =
         sqlx::query_as("SELECT * FROM resources WHERE run_id = $1 AND attempt = $2 AND slot = $3")
@@ -163,7 +168,12 @@ pub async fn intend(db: &mut PgConnection, lease: &Lease, attempt: i32, intent: 
 ///
 /// # Errors
 /// The lease is lost, or the database is away.
-pub async fn created(db: &mut PgConnection, lease: &Lease, id: ResourceId, cloud_id: &str) -> Result<(), StoreError> {
+pub async fn created(
+    db: &mut PgConnection,
+    lease: &Lease,
+    id: ResourceId,
+    cloud_id: &str,
+) -> Result<(), StoreError> {
     guard(db, lease).await?;
     sqlx::query("UPDATE resources SET state = 'created', cloud_id = $2, created_at = now() WHERE id = $1")
         .bind(id)
@@ -177,7 +187,12 @@ pub async fn created(db: &mut PgConnection, lease: &Lease, id: ResourceId, cloud
 ///
 /// # Errors
 /// The lease is lost, or the database is away.
-pub async fn removed(db: &mut PgConnection, lease: &Lease, id: ResourceId, why: Option<&str>) -> Result<(), StoreError> {
+pub async fn removed(
+    db: &mut PgConnection,
+    lease: &Lease,
+    id: ResourceId,
+    why: Option<&str>,
+) -> Result<(), StoreError> {
     guard(db, lease).await?;
     sqlx::query("UPDATE resources SET state = 'removed', removed_at = now(), last_error = $2 WHERE id = $1")
         .bind(id)
@@ -191,9 +206,18 @@ pub async fn removed(db: &mut PgConnection, lease: &Lease, id: ResourceId, why: 
 ///
 /// # Errors
 /// The lease is lost, or the database is away.
-pub async fn removal_failed(db: &mut PgConnection, lease: &Lease, id: ResourceId, error: &str) -> Result<(), StoreError> {
+pub async fn removal_failed(
+    db: &mut PgConnection,
+    lease: &Lease,
+    id: ResourceId,
+    error: &str,
+) -> Result<(), StoreError> {
     guard(db, lease).await?;
-    sqlx::query("UPDATE resources SET tries = tries + 1, last_error = $2 WHERE id = $1").bind(id).bind(error).execute(db).await?;
+    sqlx::query("UPDATE resources SET tries = tries + 1, last_error = $2 WHERE id = $1")
+        .bind(id)
+        .bind(error)
+        .execute(db)
+        .await?;
     Ok(())
 }
 
@@ -225,19 +249,41 @@ pub async fn live(db: &mut PgConnection, run: RunId) -> Result<Vec<Resource>, St
         .await?)
 }
 
+/// The cloud ids of one kind that the run ever had, in one attempt or in all.
+///
+/// # Errors
+/// The database is away.
+pub async fn cloud_ids(
+    db: &mut PgConnection,
+    run: RunId,
+    attempt: Option<i32>,
+    kind: ResourceKind,
+) -> Result<Vec<String>, StoreError> {
+    let query = "SELECT cloud_id FROM resources
+                 WHERE run_id = $1 AND ($2::integer IS NULL OR attempt = $2) AND kind = $3 AND cloud_id IS NOT NULL";
+    Ok(sqlx::query_scalar(query).bind(run).bind(attempt).bind(kind).fetch_all(db).await?)
+}
+
 /// All rows of a build, oldest first.
 ///
 /// # Errors
 /// The database is away.
 pub async fn of_build(db: &mut PgConnection, build: BuildId) -> Result<Vec<Resource>, StoreError> {
-    Ok(sqlx::query_as("SELECT * FROM resources WHERE build_id = $1 ORDER BY created_at, id").bind(build).fetch_all(db).await?)
+    Ok(sqlx::query_as("SELECT * FROM resources WHERE build_id = $1 ORDER BY created_at, id")
+        .bind(build)
+        .fetch_all(db)
+        .await?)
 }
 
 /// Of these cloud ids, the ones that some run's ledger knows.
 ///
 /// # Errors
 /// The database is away.
-pub async fn known_ids(db: &mut PgConnection, kind: ResourceKind, cloud_ids: &[String]) -> Result<Vec<String>, StoreError> {
+pub async fn known_ids(
+    db: &mut PgConnection,
+    kind: ResourceKind,
+    cloud_ids: &[String],
+) -> Result<Vec<String>, StoreError> {
     Ok(sqlx::query_scalar("SELECT cloud_id FROM resources WHERE kind = $1 AND cloud_id = ANY($2)")
         .bind(kind)
         .bind(cloud_ids)

@@ -55,11 +55,15 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Database(error) => match error {
-                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-                // Class 08: connection exceptions; 57P: an operator stopped it; 53: no resources; 40: try again.
-                sqlx::Error::Database(error) => error
-                    .code()
-                    .is_some_and(|code| ["08", "57P", "53", "40"].iter().any(|class| code.starts_with(class))),
+                sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed => true,
+                // Class 08: connection exceptions; 57P: an operator stopped it; 53: no resources; 40: try again;
+                // 25P: the transaction was idle for too long.
+                sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                    ["08", "57P", "53", "40", "25P"].iter().any(|class| code.starts_with(class))
+                }),
                 sqlx::Error::Protocol(_) => true,
                 _ => false,
             },
@@ -77,6 +81,18 @@ pub fn pool(url: &str, connections: u32) -> Result<PgPool, StoreError> {
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(Duration::from_secs(300))
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                // A machine that vanishes in the middle of a transaction must not keep its row locks for hours.
+                sqlx::query("SET idle_in_transaction_session_timeout = '10min'")
+                    .execute(&mut *connection)
+                    .await?;
+                sqlx::query("SET tcp_keepalives_idle = 30").execute(&mut *connection).await?;
+                sqlx::query("SET tcp_keepalives_interval = 10").execute(&mut *connection).await?;
+                sqlx::query("SET tcp_keepalives_count = 3").execute(&mut *connection).await?;
+                Ok(())
+            })
+        })
         .connect_lazy(url)?)
 }
 

@@ -85,7 +85,11 @@ pub async fn load(db: &mut PgConnection, vault: &Vault, run: RunId) -> Result<Ru
 /// The lease is lost, or the database is away.
 pub async fn begin(db: &mut PgConnection, lease: &Lease, steps_total: i32) -> Result<(), StoreError> {
     guard(db, lease).await?;
-    sqlx::query("UPDATE runs SET steps_total = $2 WHERE id = $1").bind(lease.run).bind(steps_total).execute(db).await?;
+    sqlx::query("UPDATE runs SET steps_total = $2 WHERE id = $1")
+        .bind(lease.run)
+        .bind(steps_total)
+        .execute(db)
+        .await?;
     Ok(())
 }
 
@@ -94,7 +98,10 @@ pub async fn begin(db: &mut PgConnection, lease: &Lease, steps_total: i32) -> Re
 /// # Errors
 /// The database is away.
 pub async fn has_resources(pool: &PgPool, run: RunId) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM resources WHERE run_id = $1)").bind(run).fetch_one(pool).await?)
+    Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM resources WHERE run_id = $1)")
+        .bind(run)
+        .fetch_one(pool)
+        .await?)
 }
 
 /// Whether something of the run is still to be removed.
@@ -102,6 +109,7 @@ pub async fn has_resources(pool: &PgPool, run: RunId) -> Result<bool, StoreError
 /// # Errors
 /// The database is away.
 pub async fn has_live_resources(pool: &PgPool, run: RunId) -> Result<bool, StoreError> {
-    let query = "SELECT EXISTS (SELECT 1 FROM resources WHERE run_id = $1 AND state IN ('intent', 'created'))";
+    let query =
+        "SELECT EXISTS (SELECT 1 FROM resources WHERE run_id = $1 AND state IN ('intent', 'created'))";
     Ok(sqlx::query_scalar(query).bind(run).fetch_one(pool).await?)
 }

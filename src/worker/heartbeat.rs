@@ -37,14 +37,28 @@ impl Held {
     #[must_use]
     pub fn hold(&self, lease: &Lease, stop: &Stop) -> Hold {
         let holding = Holding { lease: lease.clone(), stop: stop.clone(), renewed: Instant::now() };
-        self.lock().insert(lease.run, holding);
-        Hold { held: self.clone(), run: lease.run }
+        let earlier = self.lock().insert(lease.run, holding);
+        // This worker has claimed the run again after its own lease ran out: what still works on it has to stop.
+        if let Some(earlier) = earlier {
+            earlier.stop.now(StopReason::LeaseLost);
+        }
+        // A cancellation may have been asked for before the run was held.
+        self.beat_now();
+        Hold { held: self.clone(), run: lease.run, token: lease.token }
     }
 
     /// Tells every run to stop.
     pub fn stop_all(&self, reason: StopReason) {
         for holding in self.lock().values() {
             holding.stop.now(reason);
+        }
+    }
+
+    /// Stops the runs that were not renewed for this long: another worker may have them, and whether it does cannot be
+    /// known without the database.
+    fn stop_expired(&self, lease: std::time::Duration) {
+        for holding in self.lock().values().filter(|holding| holding.renewed.elapsed() >= lease) {
+            holding.stop.now(StopReason::LeaseLost);
         }
     }
 
@@ -68,16 +82,27 @@ impl Held {
 pub struct Hold {
     held: Held,
     run: RunId,
+    token: i64,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.held.lock().remove(&self.run);
+        let mut runs = self.held.lock();
+        // It may be held again by now, under a newer claim.
+        if runs.get(&self.run).is_some_and(|holding| holding.lease.token == self.token) {
+            runs.remove(&self.run);
+        }
     }
 }
 
 /// Beats until `ended`.
-pub async fn keep(pool: PgPool, settings: WorkerSettings, held: Held, draining: CancellationToken, ended: CancellationToken) {
+pub async fn keep(
+    pool: PgPool,
+    settings: WorkerSettings,
+    held: Held,
+    draining: CancellationToken,
+    ended: CancellationToken,
+) {
     let started_at = Utc::now();
     loop {
         beat(&pool, &settings, &held).await;
@@ -90,6 +115,17 @@ pub async fn keep(pool: PgPool, settings: WorkerSettings, held: Held, draining: 
     }
 }
 
+/// Stops runs whose lease may have run out. A task of its own, so that a database that does not answer cannot hold it up.
+pub async fn fence(settings: WorkerSettings, held: Held, ended: CancellationToken) {
+    let often = settings.lease / 20;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(often) => held.stop_expired(settings.lease),
+            () = ended.cancelled() => return,
+        }
+    }
+}
+
 async fn beat(pool: &PgPool, settings: &WorkerSettings, held: &Held) {
     let leases: Vec<Lease> = held.lock().values().map(|holding| holding.lease.clone()).collect();
     if leases.is_empty() {
@@ -97,12 +133,17 @@ async fn beat(pool: &PgPool, settings: &WorkerSettings, held: &Held) {
     }
     let asked = Instant::now();
     // An answer that comes later than a beat is of no use: the next one asks again.
-    let answer = tokio::time::timeout(settings.heartbeat(), renew::renew(pool, &leases, settings.lease)).await;
+    let answer =
+        tokio::time::timeout(settings.heartbeat(), renew::renew(pool, &leases, settings.lease)).await;
     let mut runs = held.lock();
     match answer {
         Ok(Ok(renewals)) => {
             for lease in &leases {
-                let Some(holding) = runs.get_mut(&lease.run) else { continue };
+                let Some(holding) =
+                    runs.get_mut(&lease.run).filter(|holding| holding.lease.token == lease.token)
+                else {
+                    continue;
+                };
                 match renewals.get(&lease.run) {
                     None => {
                         tracing::warn!(run.id = %lease.run, "run {} belongs to another worker by now", lease.run);
@@ -120,15 +161,15 @@ async fn beat(pool: &PgPool, settings: &WorkerSettings, held: &Held) {
         Ok(Err(error)) => tracing::warn!(error = %error, "leases could not be renewed"),
         Err(_) => tracing::warn!("leases could not be renewed in time"),
     }
-    for holding in runs.values() {
-        // Another worker may have taken it; whether it did cannot be known without the database.
-        if holding.renewed.elapsed() >= settings.lease {
-            holding.stop.now(StopReason::LeaseLost);
-        }
-    }
 }
 
-async fn report(pool: &PgPool, settings: &WorkerSettings, held: &Held, draining: bool, started_at: DateTime<Utc>) {
+async fn report(
+    pool: &PgPool,
+    settings: &WorkerSettings,
+    held: &Held,
+    draining: bool,
+    started_at: DateTime<Utc>,
+) {
     let row = WorkerRow {
         id: settings.id.clone(),
         hostname: settings.hostname.clone(),
@@ -141,7 +182,10 @@ async fn report(pool: &PgPool, settings: &WorkerSettings, held: &Held, draining:
         seen_at: Utc::now(),
     };
     let written = async { workers::seen(&mut *pool.acquire().await?, &row).await };
-    if let Err(error) = written.await {
-        tracing::debug!(error = %error, "the worker could not report itself");
+    // Never longer than a beat: the leases wait for it.
+    match tokio::time::timeout(settings.heartbeat(), written).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(error = %error, "the worker could not report itself"),
+        Err(_) => tracing::debug!("the worker could not report itself in time"),
     }
 }

@@ -40,6 +40,8 @@ pub struct Kitchen {
     pub settle: Duration,
     /// Where uploaded folders are unpacked for the time of a run.
     pub scratch: Arc<PathBuf>,
+    /// Held as long as the folder is in use, so that other processes on the same data folder leave it alone.
+    pub scratch_lock: Arc<std::fs::File>,
 }
 
 impl Kitchen {
@@ -64,7 +66,8 @@ impl Kitchen {
             None => Endpoint::from_region(&resolved.region),
         };
         let endpoint = endpoint.map_err(|error| invalid(&error))?;
-        let mut config = ClientConfig::new(endpoint, &resolved.region, &resolved.access_key, resolved.secret_key.clone());
+        let mut config =
+            ClientConfig::new(endpoint, &resolved.region, &resolved.access_key, resolved.secret_key.clone());
         config.user_agent = format!("fournil/{} (run {run})", env!("CARGO_PKG_VERSION"));
         config.tls.insecure_skip_verify = resolved.insecure;
         let client = self.oapi.client(config).map_err(|error| invalid(&error))?;
@@ -75,5 +78,8 @@ impl Kitchen {
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }

@@ -3,10 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::{Notify, OwnedSemaphorePermit, Semaphore}, time::timeout};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Kitchen, heartbeat::{self, Held}, reaper, run, wakeups};
+use super::{
+    Kitchen,
+    heartbeat::{self, Held},
+    reaper, run, wakeups,
+};
 use crate::{
     bake::{Stop, StopReason},
     queue::{self, Claimed},
@@ -26,7 +33,14 @@ pub async fn serve(kitchen: Kitchen, drain: CancellationToken) {
     let ended = CancellationToken::new();
     let helpers = TaskTracker::new();
     let settings = &kitchen.settings;
-    helpers.spawn(heartbeat::keep(kitchen.store.clone(), settings.clone(), held.clone(), drain.clone(), ended.clone()));
+    helpers.spawn(heartbeat::keep(
+        kitchen.store.clone(),
+        settings.clone(),
+        held.clone(),
+        drain.clone(),
+        ended.clone(),
+    ));
+    helpers.spawn(heartbeat::fence(settings.clone(), held.clone(), ended.clone()));
     helpers.spawn(wakeups::listen(kitchen.store.clone(), claimable.clone(), held.clone(), ended.clone()));
     let runs = TaskTracker::new();
     helpers.spawn(reaper::serve(kitchen.clone(), held.clone(), runs.clone(), drain.clone()));
@@ -71,7 +85,9 @@ async fn next(kitchen: &Kitchen, claimable: &Notify) -> Claimed {
         match queue::claim(&kitchen.store, &settings.id, &settings.capabilities, settings.lease).await {
             Ok(Some(claimed)) => return claimed,
             Ok(None) => {}
-            Err(error) => tracing::warn!(error = %error, cause = ?std::error::Error::source(&error), "nothing could be claimed"),
+            Err(error) => {
+                tracing::warn!(error = %error, cause = ?std::error::Error::source(&error), "nothing could be claimed")
+            }
         }
         let _ = timeout(POLL, woken).await;
     }

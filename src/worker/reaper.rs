@@ -1,9 +1,10 @@
 //! Finishes what runs could not: removes what their cleanup left, as often as it takes, and forgets old idempotency keys
 //! and workers. Runs in every replica; each piece of work is claimed by one.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::Utc;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Kitchen, heartbeat::Held, run};
@@ -15,6 +16,9 @@ use crate::{
 
 /// Between two looks.
 const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Cleanups at the same time, so that a thousand leftovers do not take the database from the bakes.
+const AT_ONCE: usize = 16;
 
 /// Between two times of throwing old things away.
 const TIDY: Duration = Duration::from_secs(3600);
@@ -28,7 +32,12 @@ const KEY_MEMORY: chrono::TimeDelta = chrono::TimeDelta::days(7);
 /// Works until `drain`.
 pub async fn serve(kitchen: Kitchen, held: Held, runs: TaskTracker, drain: CancellationToken) {
     let mut tidied: Option<std::time::Instant> = None;
+    let places = Arc::new(Semaphore::new(AT_ONCE));
     while !drain.is_cancelled() {
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = drain.cancelled() => return,
+        };
         match queue::claim_cleanup(&kitchen.store, &kitchen.settings.id, kitchen.settings.lease).await {
             Ok(Some(claimed)) => {
                 let stop = Stop::default();
@@ -37,6 +46,7 @@ pub async fn serve(kitchen: Kitchen, held: Held, runs: TaskTracker, drain: Cance
                 runs.spawn(async move {
                     run::finish_cleanup(&kitchen, claimed, stop).await;
                     drop(hold);
+                    drop(place);
                 });
                 continue;
             }

@@ -9,11 +9,14 @@ use tokio::time::sleep;
 
 use super::Kitchen;
 use crate::{
-    bake::{self, Cx, Failure, Stop, StopReason, StepError, cleanup},
+    bake::{self, Cx, Failure, StepError, Stop, StopReason, cleanup},
     domain::{Artifact, CleanupState, Problem, RunState, log::Output},
     logs::{LogWriter, Redactor},
     queue::{self, Claimed, finish, finish::Outcome},
-    store::{StoreError, builds, runs::{self, RunRow}},
+    store::{
+        StoreError, builds, ledger,
+        runs::{self, RunRow},
+    },
     template::{ContextFolder, ContextLimits},
 };
 
@@ -40,19 +43,52 @@ enum Ended {
 pub async fn work(kitchen: &Kitchen, claimed: Claimed, stop: Stop) {
     let run = claimed.lease.run;
     // A bug in a step must not take the worker down or leave the run hanging until its lease ends.
-    let worked = std::panic::AssertUnwindSafe(Box::pin(try_work(kitchen, &claimed, &stop))).catch_unwind().await;
+    let worked =
+        std::panic::AssertUnwindSafe(Box::pin(try_work(kitchen, &claimed, &stop))).catch_unwind().await;
     match worked {
         Ok(Ok(())) => {}
-        Ok(Err(error)) if error.lost_the_lease() => tracing::warn!(run.id = %run, "stopped working on run {run}: {error}"),
+        Ok(Err(error)) if error.lost_the_lease() => {
+            tracing::warn!(run.id = %run, "stopped working on run {run}: {error}")
+        }
+        Ok(Err(StepError::Store(error))) if !error.is_transient() => {
+            tracing::error!(run.id = %run, error = %error, cause = ?std::error::Error::source(&error), "run {run} cannot be worked on; it ends as failed");
+            end_unreadable(kitchen, &claimed, &error).await;
+        }
         Ok(Err(error)) => {
             tracing::error!(run.id = %run, error = %error, cause = ?std::error::Error::source(&error), "run {run} could not be worked on, another try follows");
         }
         Err(_) => {
             tracing::error!(run.id = %run, "working on run {run} panicked; it ends as failed");
-            if let Err(error) = Box::pin(fail_after_panic(kitchen, &claimed, &stop)).await {
-                tracing::error!(run.id = %run, error = %error, "run {run} could not be ended, another try follows");
+            let ended = std::panic::AssertUnwindSafe(Box::pin(fail_after_panic(kitchen, &claimed, &stop)))
+                .catch_unwind()
+                .await;
+            if !matches!(ended, Ok(Ok(()))) {
+                tracing::error!(run.id = %run, "run {run} could not be ended, another try follows");
             }
         }
+    }
+}
+
+/// Ends a run that cannot even be read, for example because its plan was damaged. Nothing here needs the plan; what the run
+/// made stays in its ledger for the reaper. A plan that was sealed with another master key waits for that key instead.
+async fn end_unreadable(kitchen: &Kitchen, claimed: &Claimed, error: &StoreError) {
+    if matches!(error, StoreError::Vault(_)) {
+        return;
+    }
+    let problem =
+        Problem::new(500, "internal", "fournil has a fault", format!("the run cannot be worked on: {error}"));
+    let failed = Outcome { state: RunState::Failed, error: Some(problem) };
+    let ended: Result<(), StoreError> = async {
+        let mut transaction = kitchen.store.begin().await?;
+        finish::decide(&mut transaction, &claimed.lease, &claimed.name, claimed.attempt, &failed, &[])
+            .await?;
+        finish::finish(&mut transaction, &claimed.lease, &failed, CleanupState::Pending, CLEANUP_RETRY.1)
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+    .await;
+    if let Err(error) = ended {
+        tracing::error!(run.id = %claimed.lease.run, error = %error, "the run could not be ended, another try follows");
     }
 }
 
@@ -60,7 +96,12 @@ pub async fn work(kitchen: &Kitchen, claimed: Claimed, stop: Stop) {
 async fn fail_after_panic(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(), StepError> {
     let row = load(kitchen, claimed).await?;
     let log = open_log(kitchen, claimed, &row);
-    let problem = Problem::new(500, "internal", "fournil has a fault", "a step ended unexpectedly; the server's log has the details");
+    let problem = Problem::new(
+        500,
+        "internal",
+        "fournil has a fault",
+        "a step ended unexpectedly; the server's log has the details",
+    );
     let outcome = row.outcome.clone().unwrap_or(Outcome { state: RunState::Failed, error: Some(problem) });
     decide(kitchen, claimed, stop, &row, &outcome, &[]).await?;
     let result = conclude(kitchen, claimed, stop, row, &log, outcome).await;
@@ -82,9 +123,12 @@ async fn try_work(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(
     let limit = watch_deadline(&row, stop);
     let log = open_log(kitchen, claimed, &row);
     if claimed.taken_over {
-        log.for_step("worker").say(&format!(
-            "worker {} goes on with this run, attempt {}: its worker was lost", claimed.lease.worker, row.attempt
-        )).await;
+        log.for_step("worker")
+            .say(&format!(
+                "worker {} goes on with this run, attempt {}: its worker was lost",
+                claimed.lease.worker, row.attempt
+            ))
+            .await;
     }
     let result = async {
         match row.outcome.clone() {
@@ -113,18 +157,43 @@ async fn try_work(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(
     .await;
     drop(limit);
     let closed = log.close().await;
+    give_back(kitchen, claimed, &result).await?;
     result?;
     Ok(closed?)
 }
 
+/// A cleanup that stopped because this worker shuts down goes on elsewhere at once, not only when the lease has run out.
+async fn give_back(
+    kitchen: &Kitchen,
+    claimed: &Claimed,
+    result: &Result<(), StepError>,
+) -> Result<(), StepError> {
+    if matches!(result, Err(StepError::Stopped(StopReason::HandOver))) {
+        queue::renew::hand_over(&kitchen.store, &claimed.lease).await?;
+    }
+    Ok(())
+}
+
 /// Loads the run; its plan is opened here and nowhere else.
 async fn load(kitchen: &Kitchen, claimed: &Claimed) -> Result<RunRow, StepError> {
-    Ok(runs::load(&mut *kitchen.store.acquire().await.map_err(StoreError::from)?, &kitchen.vault, claimed.lease.run).await?)
+    Ok(runs::load(
+        &mut *kitchen.store.acquire().await.map_err(StoreError::from)?,
+        &kitchen.vault,
+        claimed.lease.run,
+    )
+    .await?)
 }
 
 fn open_log(kitchen: &Kitchen, claimed: &Claimed, row: &RunRow) -> LogWriter {
     let redactor = Redactor::new(&row.plan.secrets);
-    LogWriter::new(kitchen.store.clone(), claimed.lease.clone(), &row.plan.name, kitchen.log_limits, redactor, chrono::Utc::now)
+    LogWriter::new(
+        kitchen.store.clone(),
+        claimed.lease.clone(),
+        &row.plan.name,
+        kitchen.log_limits,
+        redactor,
+        chrono::Utc::now,
+    )
 }
 
 /// Stops the run when the build's time is over; ends with the answer.
@@ -162,21 +231,41 @@ async fn attempts(
 ) -> Result<(RunRow, Ended), StepError> {
     loop {
         let failure = match attempt(kitchen, claimed, stop, &row, log).await {
-            Ok(artifacts) => return Ok((row, Ended::As(Box::new(Outcome { state: RunState::Succeeded, error: None }), artifacts))),
+            Ok(artifacts) => {
+                return Ok((
+                    row,
+                    Ended::As(Box::new(Outcome { state: RunState::Succeeded, error: None }), artifacts),
+                ));
+            }
             Err(failure) => failure,
         };
         if failure.error.lost_the_lease() {
             return Err(failure.error);
         }
+        // Not the run's fault: it is claimed again when its lease has run out, and goes on behind its last finished step.
+        if matches!(&failure.error, StepError::Store(error) if error.is_transient()) {
+            return Err(failure.error);
+        }
         match stop.reason() {
-            Some(reason @ (StopReason::LeaseLost | StopReason::HandOver)) => return Ok((row, Ended::Elsewhere(reason))),
+            Some(reason @ (StopReason::LeaseLost | StopReason::HandOver)) => {
+                return Ok((row, Ended::Elsewhere(reason)));
+            }
             Some(StopReason::Cancelled) => {
                 let error = StepError::Stopped(StopReason::Cancelled).problem(failure.step);
-                return Ok((row, Ended::As(Box::new(Outcome { state: RunState::Cancelled, error: Some(error) }), Vec::new())));
+                return Ok((
+                    row,
+                    Ended::As(
+                        Box::new(Outcome { state: RunState::Cancelled, error: Some(error) }),
+                        Vec::new(),
+                    ),
+                ));
             }
             Some(StopReason::TimedOut) => {
                 let error = StepError::Stopped(StopReason::TimedOut).problem(failure.step);
-                return Ok((row, Ended::As(Box::new(Outcome { state: RunState::Failed, error: Some(error) }), Vec::new())));
+                return Ok((
+                    row,
+                    Ended::As(Box::new(Outcome { state: RunState::Failed, error: Some(error) }), Vec::new()),
+                ));
             }
             None => {}
         }
@@ -190,14 +279,23 @@ async fn attempts(
             say.say(&format!("attempt {} of {}", row.attempt, row.max_attempts)).await;
             continue;
         }
-        let problem = failure.error.problem(failure.step);
+        let problem = failure.error.shown(failure.step, log.redactor());
         let hint = problem.hint.as_deref().map(|hint| format!("\n{hint}")).unwrap_or_default();
         log.for_step(failure.step).say(&format!("failed: {}{hint}", problem.detail)).await;
-        return Ok((row, Ended::As(Box::new(Outcome { state: RunState::Failed, error: Some(problem) }), Vec::new())));
+        return Ok((
+            row,
+            Ended::As(Box::new(Outcome { state: RunState::Failed, error: Some(problem) }), Vec::new()),
+        ));
     }
 }
 
-async fn attempt(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop, row: &RunRow, log: &LogWriter) -> Result<Vec<Artifact>, Failure> {
+async fn attempt(
+    kitchen: &Kitchen,
+    claimed: &Claimed,
+    stop: &Stop,
+    row: &RunRow,
+    log: &LogWriter,
+) -> Result<Vec<Artifact>, Failure> {
     let in_preparation = |error| Failure { step: "prepare", error };
     let bench = bench(kitchen, claimed, stop.clone(), row, log).await.map_err(in_preparation)?;
     log.for_step("prepare").say(&format!("credentials: {}", bench.keys_from)).await;
@@ -205,7 +303,13 @@ async fn attempt(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop, row: &RunRow
 }
 
 /// Gets ready what steps work with.
-async fn bench(kitchen: &Kitchen, claimed: &Claimed, stop: Stop, row: &RunRow, log: &LogWriter) -> Result<Bench, StepError> {
+async fn bench(
+    kitchen: &Kitchen,
+    claimed: &Claimed,
+    stop: Stop,
+    row: &RunRow,
+    log: &LogWriter,
+) -> Result<Bench, StepError> {
     let (cloud, keys_from) = kitchen.cloud(row.plan.builder.access(), &claimed.lease.run.to_string())?;
     let files = unpack(kitchen, row).await?;
     let cx = Cx {
@@ -224,7 +328,9 @@ async fn bench(kitchen: &Kitchen, claimed: &Claimed, stop: Stop, row: &RunRow, l
 
 /// Unpacks the uploaded folder into a private one.
 async fn unpack(kitchen: &Kitchen, row: &RunRow) -> Result<TempDir, StepError> {
-    let failed = |error: String| StepError::found(500, "no_temporary_folder", "The worker has no room for the build's files", error);
+    let failed = |error: String| {
+        StepError::found(500, "no_temporary_folder", "The worker has no room for the build's files", error)
+    };
     let archive = match row.context_id {
         Some(id) => {
             let mut db = kitchen.store.acquire().await.map_err(StoreError::from)?;
@@ -234,9 +340,13 @@ async fn unpack(kitchen: &Kitchen, row: &RunRow) -> Result<TempDir, StepError> {
     };
     let scratch = kitchen.scratch.clone();
     let unpacked = tokio::task::spawn_blocking(move || {
-        let folder = tempfile::Builder::new().prefix("run-").tempdir_in(&*scratch).map_err(|error| error.to_string())?;
+        let folder = tempfile::Builder::new()
+            .prefix("run-")
+            .tempdir_in(&*scratch)
+            .map_err(|error| error.to_string())?;
         if let Some(archive) = archive {
-            let context = ContextFolder::from_archive(&archive, &ContextLimits::default()).map_err(|problem| problem.detail)?;
+            let context = ContextFolder::from_archive(&archive, &ContextLimits::default())
+                .map_err(|problem| problem.detail)?;
             context.unpack_into(folder.path()).map_err(|error| error.to_string())?;
         }
         Ok(folder)
@@ -291,22 +401,50 @@ async fn try_finish_cleanup(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -
     let outcome = row.outcome.clone().unwrap_or(Outcome { state: row.state, error: None });
     let result = conclude(kitchen, claimed, stop, row, &log, outcome).await;
     let closed = log.close().await;
+    give_back(kitchen, claimed, &result).await?;
     result?;
     Ok(closed?)
 }
 
 /// One pass over what is left; answers what remains.
-async fn clean(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop, row: &RunRow, log: &LogWriter) -> Result<Vec<String>, StepError> {
+async fn clean(
+    kitchen: &Kitchen,
+    claimed: &Claimed,
+    stop: &Stop,
+    row: &RunRow,
+    log: &LogWriter,
+) -> Result<Vec<String>, StepError> {
     let log = log.for_step("cleanup");
     if !runs::has_live_resources(&kitchen.store, claimed.lease.run).await? {
         return Ok(Vec::new());
     }
-    let bench = match bench(kitchen, claimed, stop.for_cleanup(), row, &log).await {
-        Ok(bench) => bench,
-        Err(error) if error.lost_the_lease() => return Err(error),
-        Err(error) => return Ok(vec![error.problem("cleanup").detail]),
+    let cloud = match kitchen.cloud(row.plan.builder.access(), &claimed.lease.run.to_string()) {
+        Ok((cloud, _)) => cloud,
+        Err(error) => {
+            let why = error.problem("cleanup").detail;
+            // Counted, so that the pauses between passes grow.
+            let noted = Decided { store: &kitchen.store, stop };
+            crate::bake::oven::durable!(noted, |db| async {
+                for resource in ledger::live(db, claimed.lease.run).await? {
+                    ledger::removal_failed(db, &claimed.lease, resource.id, &why).await?;
+                }
+                Ok::<_, StoreError>(())
+            })?;
+            return Ok(vec![why]);
+        }
     };
-    let cx = Cx { log, ..bench.cx };
+    let cx = Cx {
+        store: kitchen.store.clone(),
+        vault: kitchen.vault.clone(),
+        lease: claimed.lease.clone(),
+        plan: row.plan.clone(),
+        attempt: row.attempt,
+        cloud,
+        log,
+        stop: stop.for_cleanup(),
+        // The uploaded folder is of no use here, and unpacking it could fail.
+        files: Arc::default(),
+    };
     Ok(cleanup::clean(&cx).await?.remaining)
 }
 
@@ -320,19 +458,27 @@ async fn end(
     remaining: &[String],
 ) -> Result<(), StepError> {
     let say = log.for_step("cleanup");
-    let cleanup = match (remaining.is_empty(), runs::has_resources(&kitchen.store, claimed.lease.run).await?) {
+    let cleanup = match (remaining.is_empty(), runs::has_resources(&kitchen.store, claimed.lease.run).await?)
+    {
         (false, _) => CleanupState::Pending,
         (true, true) => CleanupState::Done,
         (true, false) => CleanupState::None,
     };
     let retry_in = CLEANUP_RETRY.0.saturating_mul(1 << row.cleanup_tries.min(12)).min(CLEANUP_RETRY.1);
     if !remaining.is_empty() {
-        say.say(&format!("{} left to remove; trying again in {} s", remaining.len(), retry_in.as_secs())).await;
+        say.say(&format!("{} left to remove; trying again in {} s", remaining.len(), retry_in.as_secs()))
+            .await;
     }
     // All that was said stands in the log before its readers are told that the run has ended.
     log.flush().await?;
     let decided = Decided { store: &kitchen.store, stop };
-    crate::bake::oven::durable!(decided, |db| finish::finish(db, &claimed.lease, outcome, cleanup, retry_in))?;
+    crate::bake::oven::durable!(decided, |db| finish::finish(
+        db,
+        &claimed.lease,
+        outcome,
+        cleanup,
+        retry_in
+    ))?;
     tracing::info!(
         run.id = %claimed.lease.run, build.id = %claimed.lease.build, run.state = %outcome.state, run.cleanup = %cleanup,
         "run {} {}", claimed.lease.run, outcome.state

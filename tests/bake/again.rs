@@ -45,7 +45,10 @@ async fn requests_with_the_same_key_bake_once(_: PgPoolOptions, database: PgConn
     assert_eq!(ids.len(), 1, "{ids:?}");
     app.succeeded(&app.wait_build(&ids[0]).await).await;
     let replayed = ask("once").await.unwrap();
-    assert_eq!((replayed.status(), replayed.headers()["idempotency-replayed"].as_bytes()), (StatusCode::OK, b"true".as_slice()));
+    assert_eq!(
+        (replayed.status(), replayed.headers()["idempotency-replayed"].as_bytes()),
+        (StatusCode::OK, b"true".as_slice())
+    );
     let build: Value = replayed.json().await.unwrap();
     assert_eq!((id_of(&build), &build["state"]), (ids[0].as_str(), &"succeeded".into()));
     assert_eq!(ask("twice").await.unwrap().status(), StatusCode::UNPROCESSABLE_ENTITY);
@@ -60,7 +63,10 @@ fn time(value: &Value) -> DateTime<Utc> {
 async fn builds_of_the_same_name_follow_one_another(_: PgPoolOptions, database: PgConnectOptions) {
     let app = TestApp::without_machines(database).await;
     let same = template(machineless("same"), json!([]));
-    let replacing = template(with(machineless("same"), json!({ "force_deregister": true, "force_delete_snapshot": true })), json!([]));
+    let replacing = template(
+        with(machineless("same"), json!({ "force_deregister": true, "force_delete_snapshot": true })),
+        json!([]),
+    );
     app.sandbox.fault(json!({ "action": "CreateImage", "delay_ms": 800 })).await;
     let first = app.post_build(&same).await;
     let second = app.post_build(&same).await;
@@ -76,7 +82,10 @@ async fn builds_of_the_same_name_follow_one_another(_: PgPoolOptions, database: 
     assert!(time(&third["started_at"]) >= time(&second["finished_at"]), "{third:#}");
     let beside = app.wait_build(&beside).await;
     app.succeeded(&beside).await;
-    assert!(time(&beside["started_at"]) < time(&first["finished_at"]), "another name need not wait: {beside:#}");
+    assert!(
+        time(&beside["started_at"]) < time(&first["finished_at"]),
+        "another name need not wait: {beside:#}"
+    );
     // The next one does not wait for a look at the tables that comes once a second anyway.
     let gap = time(&second["started_at"]) - time(&first["finished_at"]);
     assert!(gap.num_milliseconds() < 500, "{gap}");

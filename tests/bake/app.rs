@@ -62,18 +62,24 @@ impl TestApp {
     /// `environment` replaces variables of the worker's.
     pub async fn start(database: PgConnectOptions, machines: Machines, environment: &[(&str, &str)]) -> Self {
         let sandbox = Sandbox::start(machines);
-        let pool = PgPoolOptions::new().max_connections(24).connect_with(database.clone()).await.expect("the database");
+        let pool = PgPoolOptions::new()
+            .max_connections(24)
+            .connect_with(database.clone())
+            .await
+            .expect("the database");
         let data = tempfile::tempdir().expect("a temporary folder");
         let drain = CancellationToken::new();
         let vault = Arc::new(Vault::load(None, data.path(), true).expect("a master key"));
 
         let hub = LogHub::start(pool.clone(), drain.clone());
         let limits = ApiLimits { json_bytes: 256 << 10, ..ApiLimits::default() };
-        let state = AppState::new(pool.clone(), hub, Arc::clone(&vault), limits, Clock::system(), drain.clone());
+        let state =
+            AppState::new(pool.clone(), hub, Arc::clone(&vault), limits, Clock::system(), drain.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stopping = drain.clone();
-        let serving = axum::serve(listener, api::router(state)).with_graceful_shutdown(stopping.cancelled_owned());
+        let serving =
+            axum::serve(listener, api::router(state)).with_graceful_shutdown(stopping.cancelled_owned());
         tokio::spawn(serving.into_future());
 
         let kitchen = kitchen(pool.clone(), vault, variables(&sandbox.url, environment), data.path());
@@ -190,7 +196,8 @@ impl TestApp {
     /// The cloud, as one who has the keys sees it.
     pub fn cloud(&self) -> Client {
         let endpoint = Endpoint::parse(&self.sandbox.url, "eu-west-2").unwrap();
-        let config = ClientConfig::new(endpoint, "eu-west-2", ACCESS_KEY, SecretString::from(SECRET_KEY.to_owned()));
+        let config =
+            ClientConfig::new(endpoint, "eu-west-2", ACCESS_KEY, SecretString::from(SECRET_KEY.to_owned()));
         OapiPool::new(PaceConfig::default()).client(config).unwrap()
     }
 }
@@ -213,7 +220,8 @@ impl Drop for TestApp {
 async fn unannounced(database: PgConnectOptions, sandbox: &str) -> BTreeSet<String> {
     use sqlx::ConnectOptions;
     let mut db = database.connect().await.expect("the database");
-    let announced: Vec<Value> = sqlx::query_scalar("SELECT artifact FROM artifacts").fetch_all(&mut db).await.unwrap();
+    let announced: Vec<Value> =
+        sqlx::query_scalar("SELECT artifact FROM artifacts").fetch_all(&mut db).await.unwrap();
     let announced: BTreeSet<&str> = announced
         .iter()
         .flat_map(|artifact| artifact["snapshots"].as_array().into_iter().flatten().chain([&artifact["id"]]))
@@ -234,11 +242,20 @@ fn variables(sandbox: &str, other: &[(&str, &str)]) -> BTreeMap<String, String> 
     usual.iter().chain(other).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn kitchen(store: PgPool, vault: Arc<Vault>, variables: BTreeMap<String, String>, data: &std::path::Path) -> Kitchen {
+fn kitchen(
+    store: PgPool,
+    vault: Arc<Vault>,
+    variables: BTreeMap<String, String>,
+    data: &std::path::Path,
+) -> Kitchen {
     Kitchen {
         store,
         vault,
-        oapi: Arc::new(OapiPool::new(PaceConfig { calls_per_second: 200.0, burst: 200.0, ..PaceConfig::default() })),
+        oapi: Arc::new(OapiPool::new(PaceConfig {
+            calls_per_second: 200.0,
+            burst: 200.0,
+            ..PaceConfig::default()
+        })),
         waits: Waits::new(WaitConfig {
             min_interval: Duration::from_millis(20),
             max_interval: Duration::from_millis(500),
@@ -257,6 +274,7 @@ fn kitchen(store: PgPool, vault: Arc<Vault>, variables: BTreeMap<String, String>
         log_limits: LogLimits::default(),
         settle: SETTLE,
         scratch: Arc::new(data.to_owned()),
+        scratch_lock: Arc::new(tempfile::tempfile().unwrap()),
     }
 }
 

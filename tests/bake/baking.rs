@@ -6,8 +6,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use fournil::oapi::{
     Client,
     types::{
-        CreateKeypair, CreateSecurityGroup, CreateSecurityGroupRule, CreateVms, DeleteKeypair, DeleteSecurityGroup, DeleteVms,
-        FiltersImage, FiltersSnapshot, FiltersVm, ReadImages, ReadSnapshots, ReadVms, ResourceTag,
+        CreateKeypair, CreateSecurityGroup, CreateSecurityGroupRule, CreateVms, DeleteKeypair,
+        DeleteSecurityGroup, DeleteVms, FiltersImage, FiltersSnapshot, FiltersVm, ReadImages, ReadSnapshots,
+        ReadVms, ResourceTag,
     },
 };
 use reqwest::{Method, StatusCode};
@@ -46,22 +47,33 @@ fn folder() -> Vec<u8> {
         ("files/motd", "Welcome.\n"),
         ("site/index.html", "<h1>hello</h1>\n"),
         ("site/deep/er.txt", "deep\n"),
-        ("scripts/one.sh", "#!/bin/sh\nset -e\necho \"greeting $GREETING\"\nprintf %s \"$GREETING\" | sudo tee /srv/greeting\n"),
+        (
+            "scripts/one.sh",
+            "#!/bin/sh\nset -e\necho \"greeting $GREETING\"\nprintf %s \"$GREETING\" | sudo tee /srv/greeting\n",
+        ),
         ("scripts/two.sh", "#!/bin/sh\nset -e\ncat /srv/greeting | sudo tee $PLACE/report\n"),
         ("scripts/three.sh", "#!/bin/sh\nset -e\necho and more | sudo tee -a $PLACE/report\n"),
     ])
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn a_vm_launched_from_the_baked_omi_holds_what_was_provisioned(_: PgPoolOptions, database: PgConnectOptions) {
+async fn a_vm_launched_from_the_baked_omi_holds_what_was_provisioned(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let Some(app) = TestApp::with_machines(database).await else { return };
-    let request = app.request(Method::POST, "/builds?var.greeting=it's%20%22me%22").header("content-type", "application/gzip");
+    let request = app
+        .request(Method::POST, "/builds?var.greeting=it's%20%22me%22")
+        .header("content-type", "application/gzip");
     let id = accepted(request.body(folder()).send().await.unwrap()).await;
     let build = app.wait_build(&id).await;
     app.succeeded(&build).await;
 
     let artifact = &build["artifacts"][0];
-    assert_eq!((&artifact["type"], &artifact["region"], &artifact["name"]), (&"omi".into(), &"eu-west-2".into(), &"whole-bake".into()));
+    assert_eq!(
+        (&artifact["type"], &artifact["region"], &artifact["name"]),
+        (&"omi".into(), &"eu-west-2".into(), &"whole-bake".into())
+    );
     let cloud = app.cloud();
     let omi = artifact["id"].as_str().unwrap();
     check_tags(&cloud, omi, artifact["snapshots"][0].as_str().unwrap()).await;
@@ -79,12 +91,19 @@ async fn a_vm_launched_from_the_baked_omi_holds_what_was_provisioned(_: PgPoolOp
 
     let public_key = temporary_public_key(&app).await;
     let vm = launch(&cloud, omi).await;
-    assert_eq!(vm.run("cat /etc/motd /srv/site/index.html /srv/site/deep/er.txt").await, "Welcome.\n<h1>hello</h1>\ndeep");
+    assert_eq!(
+        vm.run("cat /etc/motd /srv/site/index.html /srv/site/deep/er.txt").await,
+        "Welcome.\n<h1>hello</h1>\ndeep"
+    );
     assert_eq!(vm.run("cat /srv/greeting /srv/content").await, "it's \"me\"run by outscale");
     let keys = vm.run("sudo cat /root/.ssh/authorized_keys ~/.ssh/authorized_keys 2>/dev/null; true").await;
     assert!(keys.contains(&vm.public_key), "{keys}");
     assert!(!keys.contains(&public_key), "the temporary key is in the OMI: {keys}");
-    assert_eq!(vm.run("ls /tmp/*.sh /tmp/script* 2>/dev/null; true").await, "", "scripts are left in the OMI");
+    assert_eq!(
+        vm.run("ls /tmp/*.sh /tmp/script* 2>/dev/null; true").await,
+        "",
+        "scripts are left in the OMI"
+    );
     vm.remove(&cloud).await;
 }
 
@@ -134,13 +153,19 @@ struct Launched {
 
 async fn launch(cloud: &Client, omi: &str) -> Launched {
     let folder = tempfile::tempdir().unwrap();
-    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key(folder.path())).status();
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(key(folder.path()))
+        .status();
     assert!(made.await.unwrap().success());
-    let public_key = std::fs::read_to_string(key(folder.path()).with_extension("pub")).unwrap().trim().to_owned();
-    let request = CreateKeypair { keypair_name: "mine".to_owned(), public_key: Some(STANDARD.encode(&public_key)) };
+    let public_key =
+        std::fs::read_to_string(key(folder.path()).with_extension("pub")).unwrap().trim().to_owned();
+    let request =
+        CreateKeypair { keypair_name: "mine".to_owned(), public_key: Some(STANDARD.encode(&public_key)) };
     cloud.call(&request).await.unwrap();
     let (security_group_name, description) = ("mine".to_owned(), "mine".to_owned());
-    let group = cloud.call(&CreateSecurityGroup { security_group_name, description, net_id: None }).await.unwrap();
+    let group =
+        cloud.call(&CreateSecurityGroup { security_group_name, description, net_id: None }).await.unwrap();
     let group = group.security_group.security_group_id;
     cloud.call(&CreateSecurityGroupRule::tcp_in(&group, 22, "0.0.0.0/0")).await.unwrap();
     let request = CreateVms {
@@ -172,9 +197,13 @@ impl Launched {
     async fn ssh(&self, script: &str) -> std::process::Output {
         let mut ssh = Command::new("ssh");
         ssh.arg("-i").arg(key(self.folder.path()));
-        for option in
-            ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"]
-        {
+        for option in [
+            "BatchMode=yes",
+            "IdentitiesOnly=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+        ] {
             ssh.args(["-o", option]);
         }
         ssh.arg(format!("outscale@{}", self.address)).arg(script).output().await.expect("ssh")
@@ -188,9 +217,15 @@ impl Launched {
 
     async fn remove(self, cloud: &Client) {
         cloud.call(&DeleteVms { vm_ids: vec![self.id.clone()] }).await.unwrap();
-        cloud.call(&DeleteKeypair { keypair_name: Some("mine".to_owned()), ..DeleteKeypair::default() }).await.unwrap();
+        cloud
+            .call(&DeleteKeypair { keypair_name: Some("mine".to_owned()), ..DeleteKeypair::default() })
+            .await
+            .unwrap();
         eventually("the group is free", || async {
-            let request = DeleteSecurityGroup { security_group_id: Some(self.group.clone()), ..DeleteSecurityGroup::default() };
+            let request = DeleteSecurityGroup {
+                security_group_id: Some(self.group.clone()),
+                ..DeleteSecurityGroup::default()
+            };
             cloud.call(&request).await.is_ok()
         })
         .await;

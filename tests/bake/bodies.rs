@@ -39,7 +39,8 @@ async fn every_form_of_request_bakes(_: PgPoolOptions, database: PgConnectOption
     let body = tar_gz(&borrowed(&folder("template.json", "gzip")));
     let gzip = accepted(post("application/gzip", "/builds", body).await.unwrap()).await;
     let body = tar(&borrowed(&folder("osc/linux.json", "tar")));
-    let tarred = accepted(post("application/x-tar", "/builds?template=osc/linux.json", body).await.unwrap()).await;
+    let tarred =
+        accepted(post("application/x-tar", "/builds?template=osc/linux.json", body).await.unwrap()).await;
     let context = tar(&borrowed(&folder("template.json", "unused")));
     let request = json!({ "template": template(builder("multipart"), json!([{ "type": "shell", "script": "say.sh" }])) });
     let body = multipart(&request.to_string(), &context);
@@ -82,13 +83,17 @@ async fn fournil_build(app: &TestApp, folder: &Path, arguments: &[&str]) -> (Opt
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn the_command_build_follows_a_bake_and_its_exit_code_tells_the_end(_: PgPoolOptions, database: PgConnectOptions) {
+async fn the_command_build_follows_a_bake_and_its_exit_code_tells_the_end(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let Some(app) = TestApp::with_machines(database).await else { return };
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("scripts")).unwrap();
     std::fs::write(folder.path().join("scripts/say.sh"), "echo \"said $WHAT\"; exit $CODE\n").unwrap();
     let provisioner = json!({ "type": "shell", "script": "scripts/say.sh", "environment_vars": ["CODE={{user `code`}}", "WHAT={{user `what`}}"] });
-    let mut template = template(with(builder("cli-{{user `code`}}"), json!({ "name": "first" })), json!([provisioner]));
+    let mut template =
+        template(with(builder("cli-{{user `code`}}"), json!({ "name": "first" })), json!([provisioner]));
     template["variables"] = json!({ "code": "0", "what": "this" });
     std::fs::write(folder.path().join("template.json"), template.to_string()).unwrap();
 
@@ -104,7 +109,8 @@ async fn the_command_build_follows_a_bake_and_its_exit_code_tells_the_end(_: PgP
     assert!(printed.contains("second") && printed.contains("first"), "{printed}");
 
     let builds = app.get("/builds").await;
-    let states: Vec<_> = builds["builds"].as_array().unwrap().iter().map(|build| build["state"].as_str().unwrap()).collect();
+    let states: Vec<_> =
+        builds["builds"].as_array().unwrap().iter().map(|build| build["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["failed", "succeeded"]);
 }
 
@@ -113,8 +119,11 @@ async fn a_template_with_two_sources_makes_two_omis(_: PgPoolOptions, database: 
     let app = TestApp::without_machines(database).await;
     let named = |name: &str| with(machineless(&format!("{name}-omi")), json!({ "name": name }));
     let build = app.bake_well(&json!({ "builders": [named("one"), named("two")] })).await;
-    let names: Vec<_> = build["artifacts"].as_array().unwrap().iter().map(|artifact| &artifact["name"]).collect();
+    let names: Vec<_> =
+        build["artifacts"].as_array().unwrap().iter().map(|artifact| &artifact["name"]).collect();
     assert_eq!(names, ["one-omi", "two-omi"]);
-    let build = app.bake_well(&json!({ "template": { "builders": [named("three"), named("four")] }, "only": ["four"] })).await;
+    let build = app
+        .bake_well(&json!({ "template": { "builders": [named("three"), named("four")] }, "only": ["four"] }))
+        .await;
     assert_eq!((&build["artifacts"][0]["name"], &build["artifacts"][1]), (&"four-omi".into(), &json!(null)));
 }

@@ -17,7 +17,8 @@ async fn cancel_at(app: &TestApp, step: &str, fault: Option<Value>, request: &Va
     let before = app.sandbox.resources().await;
     let id = app.post_build(request).await;
     eventually(&format!("{step} runs"), || async {
-        app.steps(&id).await.get(step).is_some_and(|state| state == "running") && !app.sandbox.is_waiting_to_strike().await
+        app.steps(&id).await.get(step).is_some_and(|state| state == "running")
+            && !app.sandbox.is_waiting_to_strike().await
     })
     .await;
     assert_eq!(app.cancel(&id).await.status(), StatusCode::ACCEPTED);
@@ -25,7 +26,11 @@ async fn cancel_at(app: &TestApp, step: &str, fault: Option<Value>, request: &Va
     assert_eq!(app.cancel(&id).await.status(), StatusCode::ACCEPTED);
     let build = app.wait_build(&id).await;
     let log = app.log(&id).await;
-    assert_eq!((&build["state"], &build["error"]["code"]), (&"cancelled".into(), &"cancelled".into()), "{step}: {build:#}\n{log}");
+    assert_eq!(
+        (&build["state"], &build["error"]["code"]),
+        (&"cancelled".into(), &"cancelled".into()),
+        "{step}: {build:#}\n{log}"
+    );
     assert_eq!((&build["leftovers"], &build["artifacts"]), (&json!([]), &json!([])), "{step}");
     let steps = app.steps(&id).await;
     assert!(!steps.values().any(|state| state == "running"), "{step}: {steps:?}");
@@ -38,10 +43,16 @@ fn slow(action: &str, nth: u32) -> Option<Value> {
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn a_build_can_be_cancelled_at_every_step_up_to_the_launch(_: PgPoolOptions, database: PgConnectOptions) {
+async fn a_build_can_be_cancelled_at_every_step_up_to_the_launch(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let app = TestApp::without_machines(database).await;
     let subnet = app.sandbox.all_resources().await["subnets"][0].clone();
-    let builder = with(builder("x"), json!({ "associate_public_ip_address": true, "subnet_id": subnet, "temporary_key_pair_name": "k" }));
+    let builder = with(
+        builder("x"),
+        json!({ "associate_public_ip_address": true, "subnet_id": subnet, "temporary_key_pair_name": "k" }),
+    );
     let request = template(builder, json!([]));
     for (step, action) in [
         ("check_credentials", "ReadAccounts"),
@@ -60,7 +71,10 @@ async fn a_build_can_be_cancelled_at_every_step_up_to_the_launch(_: PgPoolOption
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn a_build_can_be_cancelled_at_every_step_behind_the_launch(_: PgPoolOptions, database: PgConnectOptions) {
+async fn a_build_can_be_cancelled_at_every_step_behind_the_launch(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let app = TestApp::without_machines(database).await;
     app.bake_well(&template(machineless("x"), json!([]))).await;
     let options = json!({ "omi_account_ids": ["123456789012"], "force_deregister": true, "force_delete_snapshot": true, "tags": { "a": "b" } });
@@ -81,12 +95,22 @@ async fn a_build_can_be_cancelled_at_every_step_behind_the_launch(_: PgPoolOptio
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn a_build_can_be_cancelled_while_it_connects_and_provisions(_: PgPoolOptions, database: PgConnectOptions) {
+async fn a_build_can_be_cancelled_while_it_connects_and_provisions(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let Some(app) = TestApp::with_machines(database).await else { return };
-    let closed = with(builder("x"), json!({ "security_group_filter": { "filters": { "group-name": "default" } } }));
+    let closed =
+        with(builder("x"), json!({ "security_group_filter": { "filters": { "group-name": "default" } } }));
     cancel_at(&app, "connect", None, &template(closed, json!([]))).await;
     cancel_at(&app, "provision", None, &template(builder("x"), json!([shell(&["sleep 60"])]))).await;
-    cancel_at(&app, "provision", None, &template(builder("x"), json!([{ "type": "sleep", "duration": "60s" }]))).await;
+    cancel_at(
+        &app,
+        "provision",
+        None,
+        &template(builder("x"), json!([{ "type": "sleep", "duration": "60s" }])),
+    )
+    .await;
     let never_stops = with(builder("x"), json!({ "disable_stop_vm": true }));
     cancel_at(&app, "stop_vm", None, &template(never_stops, json!([shell(&["true"])]))).await;
 }

@@ -40,8 +40,12 @@ async fn an_unknown_access_key_fails_the_first_step(_: PgPoolOptions, database: 
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn keys_that_are_missing_are_told_with_where_they_were_sought(_: PgPoolOptions, database: PgConnectOptions) {
-    let app = TestApp::start(database, Machines::None, &[("OSC_ACCESS_KEY", ""), ("OSC_SECRET_KEY", "")]).await;
+async fn keys_that_are_missing_are_told_with_where_they_were_sought(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
+    let app =
+        TestApp::start(database, Machines::None, &[("OSC_ACCESS_KEY", ""), ("OSC_SECRET_KEY", "")]).await;
     let error = app.bake_badly(&bake_of(machineless("x")), "credentials_missing").await;
     assert!(detail(&error).contains("OSC_ACCESS_KEY"), "{error:#}");
 }
@@ -78,7 +82,10 @@ async fn the_source_omi_must_be_found_and_be_one(_: PgPoolOptions, database: PgC
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn a_taken_name_is_told_before_anything_is_made_unless_it_may_be_replaced(_: PgPoolOptions, database: PgConnectOptions) {
+async fn a_taken_name_is_told_before_anything_is_made_unless_it_may_be_replaced(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let app = TestApp::without_machines(database).await;
     let first = app.bake_well(&bake_of(machineless("taken"))).await;
     let launched = app.sandbox.calls("CreateVms").await.len();
@@ -87,7 +94,8 @@ async fn a_taken_name_is_told_before_anything_is_made_unless_it_may_be_replaced(
     assert!(hint(&error).contains("force_deregister"));
     assert_eq!(app.sandbox.calls("CreateVms").await.len(), launched);
 
-    let replacing = with(machineless("taken"), json!({ "force_deregister": true, "force_delete_snapshot": true }));
+    let replacing =
+        with(machineless("taken"), json!({ "force_deregister": true, "force_delete_snapshot": true }));
     let second = app.bake_well(&bake_of(replacing.clone())).await;
     let living = app.sandbox.resources().await;
     assert_eq!(living["images"], json!([second["artifacts"][0]["id"]]));
@@ -131,7 +139,10 @@ async fn a_resource_that_fails_by_itself_ends_the_build(_: PgPoolOptions, databa
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn a_cloud_that_is_gone_or_busy_for_a_moment_does_not_end_the_build(_: PgPoolOptions, database: PgConnectOptions) {
+async fn a_cloud_that_is_gone_or_busy_for_a_moment_does_not_end_the_build(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let app = TestApp::without_machines(database).await;
     for fault in [
         json!({ "action": "ReadAccounts", "status": 503, "times": 2 }),
@@ -143,7 +154,8 @@ async fn a_cloud_that_is_gone_or_busy_for_a_moment_does_not_end_the_build(_: PgP
         json!({ "action": "DeleteVms", "drop": "after" }),
     ] {
         app.sandbox.fault(fault.clone()).await;
-        let build = app.bake(&bake_of(machineless(&format!("after {}", fault["action"].as_str().unwrap())))).await;
+        let build =
+            app.bake(&bake_of(machineless(&format!("after {}", fault["action"].as_str().unwrap())))).await;
         if build["error"]["code"] == "omi_name_taken" {
             panic!("{build:#}");
         }
@@ -159,7 +171,10 @@ async fn a_cloud_that_is_gone_or_busy_for_a_moment_does_not_end_the_build(_: PgP
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn what_a_slow_call_without_an_answer_made_is_found_again(_: PgPoolOptions, database: PgConnectOptions) {
+async fn what_a_slow_call_without_an_answer_made_is_found_again(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let app = TestApp::without_machines(database).await;
     // The call lasts longer than the settle time, and then its effect is invisible for a while.
     let late = json!({ "action": "CreateKeypair", "delay_ms": 1500, "drop": "after", "invisible_ms": 700 });
@@ -170,7 +185,10 @@ async fn what_a_slow_call_without_an_answer_made_is_found_again(_: PgPoolOptions
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn what_a_slow_call_makes_beside_a_failed_one_is_removed_too(_: PgPoolOptions, database: PgConnectOptions) {
+async fn what_a_slow_call_makes_beside_a_failed_one_is_removed_too(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let app = TestApp::without_machines(database).await;
     // Both happen at the same time; the slow one ends long after the other has failed.
     app.sandbox.fault(json!({ "action": "CreateSecurityGroup", "code": 10022, "status": 400 })).await;
@@ -179,9 +197,14 @@ async fn what_a_slow_call_makes_beside_a_failed_one_is_removed_too(_: PgPoolOpti
     let builder = with(builder("x"), json!({ "associate_public_ip_address": true }));
     let id = app.post_build(&bake_of(builder)).await;
     let build = app.wait_until(&id, "it has ended", is_final).await;
-    assert_eq!((&build["state"], &build["error"]["step"]), (&"failed".into(), &"open_security_group".into()), "{build:#}");
+    assert_eq!(
+        (&build["state"], &build["error"]["step"]),
+        (&"failed".into(), &"open_security_group".into()),
+        "{build:#}"
+    );
     crate::app::eventually("the slow call has ended", || async {
-        app.sandbox.calls("CreateKeypair").await.len() == 1 && app.sandbox.calls("CreatePublicIp").await.len() == 1
+        app.sandbox.calls("CreateKeypair").await.len() == 1
+            && app.sandbox.calls("CreatePublicIp").await.len() == 1
     })
     .await;
     let living = app.sandbox.resources().await;

@@ -29,7 +29,8 @@ async fn events(answer: Response, enough: impl Fn(&[Event]) -> bool) -> Vec<Even
         let Some(chunk) = chunk else { break };
         text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
         while let Some((frame, rest)) = text.split_once("\n\n") {
-            let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name).map(str::trim_start));
+            let field =
+                |name: &str| frame.lines().find_map(|line| line.strip_prefix(name).map(str::trim_start));
             if let Some(kind) = field("event:") {
                 events.push(Event {
                     id: field("id:").map(|id| id.parse().unwrap()),
@@ -44,7 +45,8 @@ async fn events(answer: Response, enough: impl Fn(&[Event]) -> bool) -> Vec<Even
 }
 
 async fn open(app: &TestApp, id: &str, last_event: Option<i64>) -> Response {
-    let mut request = app.request(Method::GET, &format!("/builds/{id}/logs")).header("accept", "text/event-stream");
+    let mut request =
+        app.request(Method::GET, &format!("/builds/{id}/logs")).header("accept", "text/event-stream");
     if let Some(last_event) = last_event {
         request = request.header("last-event-id", last_event);
     }
@@ -53,7 +55,8 @@ async fn open(app: &TestApp, id: &str, last_event: Option<i64>) -> Response {
 
 fn lines(events: &[Event]) -> Vec<(i64, String)> {
     let logs = events.iter().filter(|event| event.kind == "log");
-    logs.map(|event| (event.data["seq"].as_i64().unwrap(), event.data["line"].as_str().unwrap().to_owned())).collect()
+    logs.map(|event| (event.data["seq"].as_i64().unwrap(), event.data["line"].as_str().unwrap().to_owned()))
+        .collect()
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
@@ -72,9 +75,13 @@ async fn lines_come_while_the_script_still_runs(_: PgPoolOptions, database: PgCo
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn a_reader_who_reconnects_at_any_line_misses_none_and_sees_none_twice(_: PgPoolOptions, database: PgConnectOptions) {
+async fn a_reader_who_reconnects_at_any_line_misses_none_and_sees_none_twice(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let Some(app) = TestApp::with_machines(database).await else { return };
-    let script = ["for i in $(seq 1 40); do echo line $i; echo error $i >&2; sleep 0.01; done", "printf 'no end'"];
+    let script =
+        ["for i in $(seq 1 40); do echo line $i; echo error $i >&2; sleep 0.01; done", "printf 'no end'"];
     let id = app.post_build(&template(builder("lines"), json!([shell(&script)]))).await;
     // Three readers while it runs: one that stays, one that comes back after each piece, one of JSON lines.
     let stays = async { events(open(&app, &id, None).await, |_| false).await };
@@ -94,7 +101,9 @@ async fn a_reader_who_reconnects_at_any_line_misses_none_and_sees_none_twice(_: 
         }
     };
     let json_lines = async {
-        let request = app.request(Method::GET, &format!("/builds/{id}/logs?follow=true")).header("accept", "application/x-ndjson");
+        let request = app
+            .request(Method::GET, &format!("/builds/{id}/logs?follow=true"))
+            .header("accept", "application/x-ndjson");
         request.send().await.unwrap().text().await.unwrap()
     };
     let (stayed, came_back, json_lines) = tokio::join!(stays, comes_back, json_lines);
@@ -110,8 +119,10 @@ async fn a_reader_who_reconnects_at_any_line_misses_none_and_sees_none_twice(_: 
     assert!(whole.iter().any(|(_, line)| line == "no end"));
     assert_eq!(lines(&came_back), whole);
     let json_lines: Vec<Value> = json_lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let json_lines: Vec<_> =
-        json_lines.iter().map(|line| (line["seq"].as_i64().unwrap(), line["line"].as_str().unwrap().to_owned())).collect();
+    let json_lines: Vec<_> = json_lines
+        .iter()
+        .map(|line| (line["seq"].as_i64().unwrap(), line["line"].as_str().unwrap().to_owned()))
+        .collect();
     assert_eq!(json_lines, whole);
     let text = app.log(&id).await;
     assert_eq!(text.lines().count(), whole.len());
@@ -135,11 +146,19 @@ async fn a_reader_who_reconnects_at_any_line_misses_none_and_sees_none_twice(_: 
 async fn events_tell_each_step_the_artifact_and_the_state(_: PgPoolOptions, database: PgConnectOptions) {
     let app = TestApp::without_machines(database).await;
     let id = app.post_build(&template(machineless("told"), json!([]))).await;
-    let all = tokio::time::timeout(Duration::from_secs(30), events(open(&app, &id, None).await, |_| false)).await.unwrap();
-    let of = |kind: &str| all.iter().filter(|event| event.kind == kind).map(|event| event.data.clone()).collect::<Vec<_>>();
+    let all = tokio::time::timeout(Duration::from_secs(30), events(open(&app, &id, None).await, |_| false))
+        .await
+        .unwrap();
+    let of = |kind: &str| {
+        all.iter().filter(|event| event.kind == kind).map(|event| event.data.clone()).collect::<Vec<_>>()
+    };
     let steps = app.steps(&id).await;
     for step in steps.keys() {
-        let states: Vec<_> = of("step").into_iter().filter(|data| data["step"] == **step).map(|data| data["state"].clone()).collect();
+        let states: Vec<_> = of("step")
+            .into_iter()
+            .filter(|data| data["step"] == **step)
+            .map(|data| data["state"].clone())
+            .collect();
         assert_eq!(states, ["running", "succeeded"], "{step}");
     }
     assert_eq!(of("artifact").len(), 1, "{all:#?}");

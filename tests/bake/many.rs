@@ -15,7 +15,8 @@ use crate::{
 async fn ten_builds_at_once_all_succeed(_: PgPoolOptions, database: PgConnectOptions) {
     let Some(app) = TestApp::with_machines(database).await else { return };
     let bakes = (0..10).map(|i| {
-        let builder = with(builder(&format!("many-{i}")), json!({ "associate_public_ip_address": i % 2 == 0 }));
+        let builder =
+            with(builder(&format!("many-{i}")), json!({ "associate_public_ip_address": i % 2 == 0 }));
         let template = template(builder, json!([shell(&[&format!("echo I am {i}")])]));
         let app = &app;
         async move {

@@ -1,6 +1,8 @@
 //! Options of the template, as the cloud hears of them and as the VM has them.
 
-use fournil::oapi::types::{CreateKeypair, DeleteKeypair, FiltersImage, FiltersSubnet, ReadImages, ReadSubnets};
+use fournil::oapi::types::{
+    CreateKeypair, DeleteKeypair, FiltersImage, FiltersSubnet, ReadImages, ReadSubnets,
+};
 use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
@@ -76,19 +78,31 @@ async fn tags_user_data_and_permissions_reach_the_cloud(_: PgPoolOptions, databa
     let artifact = &build["artifacts"][0];
     assert_eq!(last(&app, "CreateVms").await["UserData"], "IyEvYmluL3NoCmVjaG8gaGVsbG8K");
     let vm_tags = tags_of(&app, "i-").await;
-    assert!(vm_tags.contains(&"Name=the vm".to_owned()) && vm_tags.contains(&"From=tiny-1.0".to_owned()), "{vm_tags:?}");
+    assert!(
+        vm_tags.contains(&"Name=the vm".to_owned()) && vm_tags.contains(&"From=tiny-1.0".to_owned()),
+        "{vm_tags:?}"
+    );
     let run = format!("fournil:run={}", build["runs"][0]["id"].as_str().unwrap());
     assert!(vm_tags.contains(&run), "{vm_tags:?}");
     let volume_tags = tags_of(&app, "vol-").await;
-    assert!(volume_tags.contains(&"Disk=of eu-west-2".to_owned()) && volume_tags.contains(&run), "{volume_tags:?}");
+    assert!(
+        volume_tags.contains(&"Disk=of eu-west-2".to_owned()) && volume_tags.contains(&run),
+        "{volume_tags:?}"
+    );
 
-    let filters = FiltersImage { image_ids: vec![artifact["id"].as_str().unwrap().to_owned()], ..FiltersImage::default() };
+    let filters = FiltersImage {
+        image_ids: vec![artifact["id"].as_str().unwrap().to_owned()],
+        ..FiltersImage::default()
+    };
     let image = app.cloud().read_all(&ReadImages::filtered(filters)).await.unwrap().remove(0);
     let permissions = serde_json::to_value(&image.permissions_to_launch).unwrap();
     assert_eq!(permissions["GlobalPermission"], true, "{permissions}");
     assert_eq!(permissions["AccountIds"], json!(["123456789012"]));
     let shared = last(&app, "UpdateSnapshot").await;
-    assert_eq!(shared["PermissionsToCreateVolume"]["Additions"]["AccountIds"], json!(["123456789012", "210987654321"]));
+    assert_eq!(
+        shared["PermissionsToCreateVolume"]["Additions"]["AccountIds"],
+        json!(["123456789012", "210987654321"])
+    );
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
@@ -125,13 +139,18 @@ async fn a_second_volume_is_there_and_becomes_part_of_the_omi(_: PgPoolOptions, 
         "temporary_key_pair_name": "our-own",
         "ssh_interface": "public_ip",
     });
-    let script = shell(&["test -b /dev/xvdb", "echo on the second | sudo dd of=/dev/xvdb 2>/dev/null", "sync"]);
+    let script =
+        shell(&["test -b /dev/xvdb", "echo on the second | sudo dd of=/dev/xvdb 2>/dev/null", "sync"]);
     let build = app.bake_well(&template(with(builder("two-disks"), options), json!([script]))).await;
     assert_eq!(build["artifacts"][0]["snapshots"].as_array().unwrap().len(), 2, "{build:#}");
     let living = app.sandbox.resources().await;
-    assert_eq!((&living["volumes"], &living["public_ips"], &living["keypairs"]), (&json!([]), &json!([]), &json!([])));
+    assert_eq!(
+        (&living["volumes"], &living["public_ips"], &living["keypairs"]),
+        (&json!([]), &json!([]), &json!([]))
+    );
     let ledger = app.get(&format!("/builds/{}/resources", id_of(&build))).await;
-    let mut kinds: Vec<&str> = ledger["resources"].as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap()).collect();
+    let mut kinds: Vec<&str> =
+        ledger["resources"].as_array().unwrap().iter().map(|row| row["kind"].as_str().unwrap()).collect();
     kinds.sort_unstable();
     assert_eq!(
         kinds,

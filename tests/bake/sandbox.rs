@@ -63,14 +63,22 @@ impl Sandbox {
             .spawn()
             .expect("setpriv starts the sandbox");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line of the sandbox");
+        BufReader::new(child.stdout.take().expect("its output"))
+            .read_line(&mut line)
+            .expect("a line of the sandbox");
         let url = line.trim().strip_prefix("oapi-sandbox listening on ");
         let url = url.unwrap_or_else(|| panic!("the sandbox did not start: `{line}`")).to_owned();
         Self { child, url, http: reqwest::Client::new() }
     }
 
     pub async fn post(&self, path: &str, body: Value) {
-        let answer = self.http.post(format!("{}/sandbox/{path}", self.url)).json(&body).send().await.expect("the sandbox");
+        let answer = self
+            .http
+            .post(format!("{}/sandbox/{path}", self.url))
+            .json(&body)
+            .send()
+            .await
+            .expect("the sandbox");
         assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
     }
 

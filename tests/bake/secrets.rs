@@ -39,7 +39,9 @@ impl Write for Captured {
 
 fn clean(place: &str, text: &str) {
     for secret in [SECRET_KEY, VARIABLE, PASSWORD, IN_FILE] {
-        for form in [secret.to_owned(), hex::encode(secret), STANDARD.encode(secret).trim_end_matches('=').to_owned()] {
+        for form in
+            [secret.to_owned(), hex::encode(secret), STANDARD.encode(secret).trim_end_matches('=').to_owned()]
+        {
             assert!(!text.contains(&form), "{form} is in {place}: {}", around(text, &form));
         }
     }
@@ -84,7 +86,9 @@ async fn no_secret_can_be_read_anywhere(_: PgPoolOptions, database: PgConnectOpt
         one["variables"]["code"] = code.into();
         let envelope = json!({ "template": one, "variables": { "token": VARIABLE } });
         let context = tar_gz(&[("secret.txt", "nothing\n")]);
-        let answer = app.request(Method::POST, "/builds").header("content-type", "multipart/form-data; boundary=limit");
+        let answer = app
+            .request(Method::POST, "/builds")
+            .header("content-type", "multipart/form-data; boundary=limit");
         let answer = answer.body(multipart(&envelope.to_string(), &context)).send().await.unwrap();
         builds.push(app.wait_build(&accepted(answer).await).await);
     }
@@ -104,7 +108,8 @@ async fn no_secret_can_be_read_anywhere(_: PgPoolOptions, database: PgConnectOpt
         assert!(app.log(id).await.contains("token "), "the script ran");
         for path in ["", "/steps", "/resources", "/artifacts", "/template", "/manifest", "/logs", "/files"] {
             for accept in ["application/json", "text/event-stream", "application/x-ndjson", "text/plain"] {
-                let request = app.request(Method::GET, &format!("/builds/{id}{path}")).header("accept", accept);
+                let request =
+                    app.request(Method::GET, &format!("/builds/{id}{path}")).header("accept", accept);
                 clean(path, &request.send().await.unwrap().text().await.unwrap());
             }
         }
@@ -115,7 +120,9 @@ async fn no_secret_can_be_read_anywhere(_: PgPoolOptions, database: PgConnectOpt
     for (table, rows) in tables(&app.pool).await {
         clean(&table, &rows);
     }
-    for archive in sqlx::query_scalar::<_, Vec<u8>>("SELECT data FROM contexts").fetch_all(&app.pool).await.unwrap() {
+    for archive in
+        sqlx::query_scalar::<_, Vec<u8>>("SELECT data FROM contexts").fetch_all(&app.pool).await.unwrap()
+    {
         let mut text = Vec::new();
         let _ = flate2::read::GzDecoder::new(archive.as_slice()).read_to_end(&mut text);
         clean("an unpacked archive of the database", &String::from_utf8_lossy(&text));
@@ -127,13 +134,16 @@ async fn no_secret_can_be_read_anywhere(_: PgPoolOptions, database: PgConnectOpt
 
 /// Every table as text; bytes are in hexadecimal digits.
 async fn tables(pool: &PgPool) -> Vec<(String, String)> {
-    let names: Vec<String> = sqlx::query_scalar("SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'")
-        .fetch_all(pool)
-        .await
-        .unwrap();
+    let names: Vec<String> = sqlx::query_scalar(
+        "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
     let mut tables = Vec::new();
     for name in names {
-        let query = sqlx::AssertSqlSafe(format!("SELECT coalesce(string_agg(t::text, E'\\n'), '') FROM {name} AS t"));
+        let query =
+            sqlx::AssertSqlSafe(format!("SELECT coalesce(string_agg(t::text, E'\\n'), '') FROM {name} AS t"));
         tables.push((name, sqlx::query_scalar(query).fetch_one(pool).await.unwrap()));
     }
     tables

@@ -10,7 +10,10 @@ use crate::{
 
 async fn default_group(app: &TestApp) -> String {
     use fournil::oapi::types::{FiltersSecurityGroup, ReadSecurityGroups};
-    let filters = FiltersSecurityGroup { security_group_names: vec!["default".to_owned()], ..FiltersSecurityGroup::default() };
+    let filters = FiltersSecurityGroup {
+        security_group_names: vec!["default".to_owned()],
+        ..FiltersSecurityGroup::default()
+    };
     let groups = app.cloud().read_all(&ReadSecurityGroups::filtered(filters)).await.unwrap();
     groups.into_iter().find(|group| group.net_id.is_none()).unwrap().security_group_id
 }
@@ -18,7 +21,8 @@ async fn default_group(app: &TestApp) -> String {
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
 async fn a_port_that_no_group_opens_is_told_after_the_timeout(_: PgPoolOptions, database: PgConnectOptions) {
     let Some(app) = TestApp::with_machines(database).await else { return };
-    let closed = with(builder("x"), json!({ "security_group_id": default_group(&app).await, "ssh_timeout": "2s" }));
+    let closed =
+        with(builder("x"), json!({ "security_group_id": default_group(&app).await, "ssh_timeout": "2s" }));
     let build = app.bake(&template(closed, json!([]))).await;
     let code = build["error"]["code"].as_str().unwrap_or_default().to_owned();
     assert!(["ssh_timeout", "ssh_refused", "ssh_no_banner"].contains(&code.as_str()), "{build:#}");
@@ -31,14 +35,20 @@ async fn a_port_that_no_group_opens_is_told_after_the_timeout(_: PgPoolOptions, 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
 async fn a_user_that_the_vm_does_not_know_is_told_as_such(_: PgPoolOptions, database: PgConnectOptions) {
     let Some(app) = TestApp::with_machines(database).await else { return };
-    let wrong = with(builder("x"), json!({ "ssh_username": "ubuntu", "ssh_timeout": "20s", "ssh_handshake_attempts": 3 }));
+    let wrong = with(
+        builder("x"),
+        json!({ "ssh_username": "ubuntu", "ssh_timeout": "20s", "ssh_handshake_attempts": 3 }),
+    );
     let error = app.bake_badly(&template(wrong, json!([])), "ssh_auth").await;
     assert!(error["detail"].as_str().unwrap().contains("ubuntu"), "{error:#}");
     assert!(error["hint"].as_str().unwrap().contains("ssh_username"), "{error:#}");
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn a_failing_script_fails_the_build_with_its_code_and_last_lines(_: PgPoolOptions, database: PgConnectOptions) {
+async fn a_failing_script_fails_the_build_with_its_code_and_last_lines(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let Some(app) = TestApp::with_machines(database).await else { return };
     let script = shell(&["echo about to fail >&2", "exit 3"]);
     let mut with_cleanup = template(builder("x"), json!([shell(&["true"]), script.clone()]));
@@ -59,10 +69,14 @@ async fn a_provisioner_has_its_time_and_its_retries(_: PgPoolOptions, database: 
     let Some(app) = TestApp::with_machines(database).await else { return };
     let slow = with(shell(&["echo begun", "sleep 60"]), json!({ "timeout": "1s" }));
     let error = app.bake_badly(&template(builder("slow"), json!([slow])), "provisioner_timeout").await;
-    assert!(error["detail"].as_str().unwrap().contains("1s") || error["detail"].as_str().unwrap().contains("1 s"), "{error:#}");
+    assert!(
+        error["detail"].as_str().unwrap().contains("1s") || error["detail"].as_str().unwrap().contains("1 s"),
+        "{error:#}"
+    );
 
     // Fails twice, then not any more.
-    let lines = ["n=$(cat /tmp/n 2>/dev/null || echo 0)", "echo $((n+1)) > /tmp/n", "echo try $n", "test $n -ge 2"];
+    let lines =
+        ["n=$(cat /tmp/n 2>/dev/null || echo 0)", "echo $((n+1)) > /tmp/n", "echo try $n", "test $n -ge 2"];
     let retried = |max_retries: u32| with(shell(&lines), json!({ "max_retries": max_retries }));
     let build = app.bake_well(&template(builder("retried"), json!([retried(2)]))).await;
     let log = app.log(id_of(&build)).await;
@@ -71,7 +85,10 @@ async fn a_provisioner_has_its_time_and_its_retries(_: PgPoolOptions, database: 
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn a_vm_that_ends_while_it_is_provisioned_fails_the_build(_: PgPoolOptions, database: PgConnectOptions) {
+async fn a_vm_that_ends_while_it_is_provisioned_fails_the_build(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let Some(app) = TestApp::with_machines(database).await else { return };
     let id = app.post_build(&template(builder("x"), json!([shell(&["echo running", "sleep 60"])]))).await;
     crate::app::eventually("the script runs", || async { app.log(&id).await.contains("running\n") }).await;
@@ -89,6 +106,10 @@ async fn a_build_has_its_time_too(_: PgPoolOptions, database: PgConnectOptions) 
     let Some(app) = TestApp::with_machines(database).await else { return };
     let template: Value = template(builder("x"), json!([shell(&["sleep 60"])]));
     let build = app.bake(&json!({ "template": template, "timeout": "3s" })).await;
-    assert_eq!((&build["state"], &build["error"]["code"]), (&"failed".into(), &"build_timeout".into()), "{build:#}");
+    assert_eq!(
+        (&build["state"], &build["error"]["code"]),
+        (&"failed".into(), &"build_timeout".into()),
+        "{build:#}"
+    );
     assert_eq!(build["leftovers"], json!([]));
 }

@@ -13,7 +13,8 @@ pub struct Database {
 impl Database {
     /// Makes an empty one.
     pub async fn create() -> Self {
-        let server_url = std::env::var("DATABASE_URL").expect("DATABASE_URL must name a Postgres server for tests");
+        let server_url =
+            std::env::var("DATABASE_URL").expect("DATABASE_URL must name a Postgres server for tests");
         let server: PgConnectOptions = server_url.parse().expect("DATABASE_URL must be a Postgres URL");
         let name = format!("fournil_chaos_{}", uuid::Uuid::new_v4().simple());
         let (address, _) = server_url.rsplit_once('/').expect("DATABASE_URL must name a database");
@@ -46,13 +47,19 @@ impl Database {
     pub async fn drop(self) {
         let mut server = self.connect().await;
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut server).await.expect("the database can be dropped");
+        sqlx::query(sqlx::AssertSqlSafe(statement))
+            .execute(&mut server)
+            .await
+            .expect("the database can be dropped");
     }
 
     async fn run(&self, statement: &str) {
         let mut server = self.connect().await;
         let statement = format!("{statement} {}", self.name);
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut server).await.expect("the database can be made");
+        sqlx::query(sqlx::AssertSqlSafe(statement))
+            .execute(&mut server)
+            .await
+            .expect("the database can be made");
     }
 
     async fn connect(&self) -> PgConnection {

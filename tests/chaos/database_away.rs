@@ -6,8 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    LEASE,
-    until,
+    LEASE, until,
     world::{Server, World, template},
 };
 
@@ -75,7 +74,8 @@ async fn baking(name: &str) -> (World, Server, String) {
     let world = World::new().await;
     let server = world.fournil(name).await;
     let build = world.build(&server, &template(name, &[WRITES])).await;
-    until("it provisions", async || world.has_said(&server, &build, "line 20 of many").await.then_some(())).await;
+    until("it provisions", async || world.has_said(&server, &build, "line 20 of many").await.then_some(()))
+        .await;
     (world, server, build)
 }
 
@@ -83,8 +83,11 @@ async fn baking(name: &str) -> (World, Server, String) {
 async fn assert_whole(world: &World, server: &Server, build: &str) {
     let log = world.log(server, build).await;
     assert_contiguous(&log);
-    let lines: Vec<&str> =
-        log.iter().filter_map(|line| line["line"].as_str()).filter(|line| line.ends_with("of many")).collect();
+    let lines: Vec<&str> = log
+        .iter()
+        .filter_map(|line| line["line"].as_str())
+        .filter(|line| line.ends_with("of many"))
+        .collect();
     let expected: Vec<String> = (1..=LINES).map(|number| format!("line {number} of many")).collect();
     assert_eq!(lines, expected);
 }

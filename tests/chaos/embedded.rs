@@ -13,7 +13,10 @@ async fn killed_with_its_embedded_database_fournil_goes_on_at_the_next_start() {
     let held = world.gate.hold("CreateImage", 1, Moment::After);
     let first = world.fournil_with("laptop", &[]).await;
     let build = world.build(&first, &template("laptop", &["echo baking"])).await;
-    tokio::time::timeout(crate::PATIENCE, held.reached).await.expect("the call comes").expect("the gate is open");
+    tokio::time::timeout(crate::PATIENCE, held.reached)
+        .await
+        .expect("the call comes")
+        .expect("the gate is open");
     let said = world.log(&first, &build).await.len();
     first.process.kill().await;
 

@@ -145,7 +145,8 @@ async fn wait_at(plan: Option<Plan>) {
 async fn send(shared: &Shared, parts: &axum::http::request::Parts, body: Bytes) -> Option<Response> {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     // All headers as they came, the host too: the signature covers them.
-    let request = shared.http.post(format!("{}{path}", shared.upstream)).headers(parts.headers.clone()).body(body);
+    let request =
+        shared.http.post(format!("{}{path}", shared.upstream)).headers(parts.headers.clone()).body(body);
     let answer = request.send().await.ok()?;
     let mut response = Response::builder().status(answer.status());
     for name in ["content-type", "date"] {

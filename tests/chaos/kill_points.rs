@@ -9,8 +9,7 @@ use futures::{StreamExt, stream};
 use crate::{
     PATIENCE,
     gate::Moment,
-    is_long,
-    until,
+    is_long, until,
     world::{World, template},
 };
 
@@ -51,12 +50,15 @@ impl fmt::Display for KillPoint {
 async fn whenever_the_server_is_killed_the_build_ends_well_and_nothing_is_left() {
     let points = kill_points(&calls_of_a_bake().await);
     let tried = points.len();
-    let failures: Vec<String> = stream::iter(points)
-        .map(|point| async move { Box::pin(try_point(&point)).await.err().map(|why| format!("{point}: {why}")) })
-        .buffer_unordered(AT_A_TIME)
-        .filter_map(std::future::ready)
-        .collect()
-        .await;
+    let failures: Vec<String> =
+        stream::iter(points)
+            .map(|point| async move {
+                Box::pin(try_point(&point)).await.err().map(|why| format!("{point}: {why}"))
+            })
+            .buffer_unordered(AT_A_TIME)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
     println!("kill points tried: {tried}, leaks or failures: {}", failures.len());
     assert!(failures.is_empty(), "{} of {tried} kill points:\n{}", failures.len(), failures.join("\n"));
 }
@@ -81,7 +83,13 @@ fn kill_points(calls: &[String]) -> Vec<KillPoint> {
         *nth += 1;
         let is_read = action.starts_with("Read");
         // Of a poll, and of a removal that is tried again, one call is like another.
-        let most = if is_read { 2 } else if action.starts_with("Delete") { 1 } else { usize::MAX };
+        let most = if is_read {
+            2
+        } else if action.starts_with("Delete") {
+            1
+        } else {
+            usize::MAX
+        };
         if *nth > most || (is_read && !is_long()) {
             continue;
         }
@@ -109,11 +117,13 @@ async fn try_point(point: &KillPoint) -> Result<(), String> {
 
 async fn try_in(world: &World, point: &KillPoint) -> Result<(), String> {
     let first = world.fournil("first").await;
-    let moment = if matches!(point.death, Death::Before | Death::Late) { Moment::Before } else { Moment::After };
+    let moment =
+        if matches!(point.death, Death::Before | Death::Late) { Moment::Before } else { Moment::After };
     let held = world.gate.hold(&point.action, point.nth, moment);
     let build = world.build(&first, &template("chaos", &["echo baking", "sleep 0.3"])).await;
     if matches!(point.death, Death::Provisioning) {
-        until("provisioners run", async || world.has_said(&first, &build, "baking").await.then_some(())).await;
+        until("provisioners run", async || world.has_said(&first, &build, "baking").await.then_some(()))
+            .await;
     } else if tokio::time::timeout(PATIENCE, held.reached).await.is_err() {
         return Err(format!("the call never came: {}", first.process.output()));
     }
@@ -133,7 +143,9 @@ async fn try_in(world: &World, point: &KillPoint) -> Result<(), String> {
     let result = world.succeeds(&second, &build).await;
     let result = result.and_then(|ended| match (point.death, ended.attempt()) {
         (Death::Provisioning, 2) | (Death::Answered(_), _) => Ok(()),
-        (Death::Provisioning, attempt) => Err(format!("provisioned in attempt {attempt}, on a VM that is half done")),
+        (Death::Provisioning, attempt) => {
+            Err(format!("provisioned in attempt {attempt}, on a VM that is half done"))
+        }
         // Nothing but provisioning has to begin anew.
         (_, 1) => Ok(()),
         (_, attempt) => Err(format!("it took {attempt} attempts")),

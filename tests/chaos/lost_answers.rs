@@ -80,8 +80,13 @@ async fn a_lost_answer_never_costs_the_build_nor_leaves_anything_behind() {
     let faults = faults();
     let lanes: Vec<Vec<Value>> =
         (0..LANES).map(|lane| faults.iter().skip(lane).step_by(LANES).cloned().collect()).collect();
-    let failures: Vec<String> =
-        stream::iter(lanes).map(bake_through).buffer_unordered(LANES).map(stream::iter).flatten().collect().await;
+    let failures: Vec<String> = stream::iter(lanes)
+        .map(bake_through)
+        .buffer_unordered(LANES)
+        .map(stream::iter)
+        .flatten()
+        .collect()
+        .await;
     println!("lost answers tried: {}, leaks or failures: {}", faults.len(), failures.len());
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), faults.len(), failures.join("\n"));
 }

@@ -31,7 +31,8 @@ impl Process {
         }
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
         let output = Arc::default();
         collect(child.stdout.take().expect("piped"), &output);
         collect(child.stderr.take().expect("piped"), &output);
@@ -75,7 +76,8 @@ impl Process {
     pub async fn end(mut self) -> (Option<i32>, String) {
         self.signal("TERM").await;
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        let status = ended.unwrap_or_else(|_| panic!("it does not end: {}", self.output())).expect("it is a child");
+        let status =
+            ended.unwrap_or_else(|_| panic!("it does not end: {}", self.output())).expect("it is a child");
         (status.code(), self.output())
     }
 }
@@ -98,15 +100,21 @@ pub async fn sandbox_binary() -> String {
     static BUILT: tokio::sync::OnceCell<String> = tokio::sync::OnceCell::const_new();
     BUILT
         .get_or_init(|| async {
-            let folder = std::path::Path::new(env!("CARGO_BIN_EXE_fournil")).parent().expect("it is in a folder");
+            let folder =
+                std::path::Path::new(env!("CARGO_BIN_EXE_fournil")).parent().expect("it is in a folder");
             let binary = folder.join("oapi-sandbox");
             if !binary.exists() {
                 let mut build = Command::new(env!("CARGO"));
-                build.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+                build
+                    .args(["build", "--quiet", "--workspace", "--bins"])
+                    .current_dir(env!("CARGO_MANIFEST_DIR"));
                 if folder.ends_with("release") {
                     build.arg("--release");
                 }
-                assert!(build.status().await.expect("cargo can be run").success(), "oapi-sandbox cannot be built");
+                assert!(
+                    build.status().await.expect("cargo can be run").success(),
+                    "oapi-sandbox cannot be built"
+                );
             }
             binary.to_string_lossy().into_owned()
         })

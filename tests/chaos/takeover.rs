@@ -30,7 +30,8 @@ impl Pair {
     }
 
     async fn in_world(world: World, inline: &[&str], more: &[(&str, &str)]) -> Self {
-        let variables: Vec<_> = [("DATABASE_URL", world.database.url.as_str())].into_iter().chain(more.iter().copied()).collect();
+        let variables: Vec<_> =
+            [("DATABASE_URL", world.database.url.as_str())].into_iter().chain(more.iter().copied()).collect();
         let left = world.fournil_with("left", &variables).await;
         let right = world.fournil_with("right", &variables).await;
         let build = world.build(&left, &template("takeover", inline)).await;
@@ -47,7 +48,10 @@ impl Pair {
     }
 
     async fn until_said(&self, words: &str) {
-        until("the log says it", async || self.world.has_said(&self.idle, &self.build, words).await.then_some(())).await;
+        until("the log says it", async || {
+            self.world.has_said(&self.idle, &self.build, words).await.then_some(())
+        })
+        .await;
     }
 
     async fn until_taken_over(&self) {
@@ -84,7 +88,10 @@ impl Pair {
 }
 
 async fn reached(held: &mut Held) {
-    tokio::time::timeout(PATIENCE, &mut held.reached).await.expect("the call comes").expect("the gate is open");
+    tokio::time::timeout(PATIENCE, &mut held.reached)
+        .await
+        .expect("the call comes")
+        .expect("the gate is open");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,7 +171,10 @@ async fn a_replica_that_is_told_to_stop_finishes_within_its_time() {
     assert_eq!(code, Some(0), "{output}");
     let ended = world.succeeds(&idle, &build).await.expect("the build succeeds");
     assert_eq!(ended.attempt(), 1);
-    assert!(!output.contains("from a lost worker") && !idle.process.output().contains("claimed run"), "it was handed over");
+    assert!(
+        !output.contains("from a lost worker") && !idle.process.output().contains("claimed run"),
+        "it was handed over"
+    );
     idle.process.end().await;
     world.close().await;
 }

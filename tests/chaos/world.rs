@@ -17,8 +17,10 @@ use crate::{
 const BUILD: Duration = Duration::from_secs(90);
 
 /// Keys that the sandbox accepts.
-const KEYS: [(&str, &str); 2] =
-    [("OSC_ACCESS_KEY", "SANDBOX0ACCESS0KEY00"), ("OSC_SECRET_KEY", "SANDBOX0SECRET0KEY000000000000000000000")];
+const KEYS: [(&str, &str); 2] = [
+    ("OSC_ACCESS_KEY", "SANDBOX0ACCESS0KEY00"),
+    ("OSC_SECRET_KEY", "SANDBOX0SECRET0KEY000000000000000000000"),
+];
 
 /// The region and what fournil needs beside it.
 pub struct World {
@@ -53,7 +55,8 @@ pub struct Ended {
 impl World {
     /// Starts a region.
     pub async fn new() -> Self {
-        let mut sandbox = Process::start(&sandbox_binary().await, &["--listen", "127.0.0.1:0", "--backend", "ns"], &[]);
+        let mut sandbox =
+            Process::start(&sandbox_binary().await, &["--listen", "127.0.0.1:0", "--backend", "ns"], &[]);
         let sandbox_url = sandbox.url().await;
         let gate = Gate::open(&sandbox_url).await;
         Self {
@@ -91,22 +94,31 @@ impl World {
         environment.extend(KEYS);
         // The later of two variables of the same name is the one that counts.
         environment.extend(more);
-        let mut process =
-            Process::start(env!("CARGO_BIN_EXE_fournil"), &["serve", "--listen", "127.0.0.1:0"], &environment);
+        let mut process = Process::start(
+            env!("CARGO_BIN_EXE_fournil"),
+            &["serve", "--listen", "127.0.0.1:0"],
+            &environment,
+        );
         let url = process.url().await;
         Server { process, url }
     }
 
     /// Everything that is in the region now and was not there from the start.
     pub async fn resources(&self) -> BTreeSet<String> {
-        let resources = self.get(&format!("{}/sandbox/resources?seeds=false", self.sandbox_url)).await.expect("the sandbox answers");
+        let resources = self
+            .get(&format!("{}/sandbox/resources?seeds=false", self.sandbox_url))
+            .await
+            .expect("the sandbox answers");
         let kinds = resources.as_object().expect("an object").values();
         kinds.flat_map(|ids| ids.as_array().into_iter().flatten()).map(text).collect()
     }
 
     /// The requests of an action that the region got.
     pub async fn requests(&self, action: &str) -> Vec<Value> {
-        let calls = self.get(&format!("{}/sandbox/calls?action={action}", self.sandbox_url)).await.expect("the sandbox answers");
+        let calls = self
+            .get(&format!("{}/sandbox/calls?action={action}", self.sandbox_url))
+            .await
+            .expect("the sandbox answers");
         calls.as_array().into_iter().flatten().map(|call| call["request"].clone()).collect()
     }
 
@@ -119,14 +131,21 @@ impl World {
     /// Forgets all faults; answers how many had not struck.
     pub async fn clear_faults(&self) -> usize {
         let url = format!("{}/sandbox/faults", self.sandbox_url);
-        let left = self.get(&url).await.and_then(|faults| faults.as_array().map(Vec::len)).unwrap_or_default();
+        let left =
+            self.get(&url).await.and_then(|faults| faults.as_array().map(Vec::len)).unwrap_or_default();
         self.http.delete(url).send().await.expect("the sandbox answers");
         left
     }
 
     /// Starts a build; answers its id.
     pub async fn build(&self, server: &Server, template: &Value) -> String {
-        let answer = self.http.post(format!("{}/builds", server.url)).json(template).send().await.expect("fournil answers");
+        let answer = self
+            .http
+            .post(format!("{}/builds", server.url))
+            .json(template)
+            .send()
+            .await
+            .expect("fournil answers");
         let build: Value = answer.json().await.expect("JSON");
         build["id"].as_str().unwrap_or_else(|| panic!("not accepted: {build}")).to_owned()
     }
@@ -161,7 +180,11 @@ impl World {
     pub async fn succeeds(&self, server: &Server, build: &str) -> Result<Ended, String> {
         let ended = self.ended(server, build).await?;
         self.holds_only(&[&ended]).await?;
-        if ended.state == "succeeded" { Ok(ended) } else { Err(format!("it {}: {}", ended.state, ended.build["error"])) }
+        if ended.state == "succeeded" {
+            Ok(ended)
+        } else {
+            Err(format!("it {}: {}", ended.state, ended.build["error"]))
+        }
     }
 
     /// Compares what is in the region with what these builds announced.
@@ -178,7 +201,10 @@ impl World {
 
     /// The log as NDJSON, read.
     pub async fn log(&self, server: &Server, build: &str) -> Vec<Value> {
-        let request = self.http.get(format!("{}/builds/{build}/logs", server.url)).header("accept", "application/x-ndjson");
+        let request = self
+            .http
+            .get(format!("{}/builds/{build}/logs", server.url))
+            .header("accept", "application/x-ndjson");
         let Ok(answer) = request.send().await else { return Vec::new() };
         let text = answer.text().await.unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
@@ -186,7 +212,10 @@ impl World {
 
     /// Whether the log says this by now.
     pub async fn has_said(&self, server: &Server, build: &str, words: &str) -> bool {
-        self.log(server, build).await.iter().any(|line| line["line"].as_str().is_some_and(|line| line.contains(words)))
+        self.log(server, build)
+            .await
+            .iter()
+            .any(|line| line["line"].as_str().is_some_and(|line| line.contains(words)))
     }
 
     /// Ends the region and drops the database. Servers are ended by whoever started them.

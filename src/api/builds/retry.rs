@@ -56,7 +56,9 @@ pub async fn retry(
     }
     let request: BuildRequest = state.vault.open_json(REQUEST_COLUMN, id.0, &stored.request_sealed)?;
     let archive = match stored.context_id {
-        Some(context) => Some(contexts::load(&mut db, &state.vault, context).await?.ok_or(sqlx::Error::RowNotFound)?),
+        Some(context) => {
+            Some(contexts::load(&mut db, &state.vault, context).await?.ok_or(sqlx::Error::RowNotFound)?)
+        }
         None => None,
     };
     drop(db);

@@ -12,10 +12,7 @@ use crate::{
         tags,
     },
     oapi::types::CreatePublicIp,
-    store::{
-        StoreError,
-        ledger::{Intent, Keep, ResourceKind},
-    },
+    store::ledger::{Intent, Keep, ResourceKind},
 };
 
 /// Allocates the public IP.
@@ -39,14 +36,9 @@ impl Step for AllocatePublicIp {
         if !self.wanted {
             return Ok(PublicAddress::default());
         }
-        // Held by the transaction, so a lost worker loses it too.
-        let mut lock = cx.store.begin().await.map_err(StoreError::from)?;
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('fournil public ip ' || $1, 0))")
-            .bind(format!("{} {}", cx.cloud.client.endpoint(), cx.cloud.client.access_key()))
-            .execute(&mut *lock)
-            .await
-            .map_err(StoreError::from)?;
-        let known_before: Vec<String> = find::all_public_ips(cx).await?.into_iter().filter_map(|ip| ip.public_ip_id).collect();
+        let lock = find::public_ip_lock(cx).await?;
+        let known_before: Vec<String> =
+            find::all_public_ips(cx).await?.into_iter().filter_map(|ip| ip.public_ip_id).collect();
         let intent = Intent {
             slot: "public ip".to_owned(),
             kind: ResourceKind::PublicIp,

@@ -23,7 +23,7 @@ pub struct CheckName<'a> {
 /// Own images that have the name already.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NameCheck {
-    /// They are replaced once the new one is ready (`force_deregister`).
+    /// They give way to the new one (`force_deregister`).
     pub existing: Vec<OldImage>,
 }
 
@@ -52,7 +52,10 @@ impl Step for CheckName<'_> {
         let existing: Vec<_> = images
             .into_iter()
             .filter(|image| image.image_name.as_deref() == Some(name))
-            .map(|image| OldImage { snapshots: image.snapshot_ids().into_iter().map(str::to_owned).collect(), id: image.image_id })
+            .map(|image| OldImage {
+                snapshots: image.snapshot_ids().into_iter().map(str::to_owned).collect(),
+                id: image.image_id,
+            })
             .collect();
         match existing.first() {
             Some(taken) if !self.omi.force_deregister => Err(StepError::found(
@@ -63,7 +66,7 @@ impl Step for CheckName<'_> {
             )
             .hint("Choose another `omi_name` (for example with {{timestamp}}), or set `force_deregister` to replace the old one.")),
             Some(taken) => {
-                cx.say(format!("`{name}` exists as {}; it is replaced when the new OMI is ready", taken.id)).await;
+                cx.say(format!("`{name}` exists as {}; it gives way just before the new OMI is made", taken.id)).await;
                 Ok(NameCheck { existing })
             }
             None => Ok(NameCheck { existing }),

@@ -88,7 +88,12 @@ impl Step for Connect<'_> {
 }
 
 /// Opens a connection to the VM.
-pub(super) async fn open(cx: &Cx, ssh: &SshPlan, host: &str, key: &Key) -> Result<SshCommunicator, StepError> {
+pub(super) async fn open(
+    cx: &Cx,
+    ssh: &SshPlan,
+    host: &str,
+    key: &Key,
+) -> Result<SshCommunicator, StepError> {
     let target = SshTarget::from_plan(ssh, host, key.private(cx)?.as_ref())?;
     match connect(&target, ssh.timeout, ssh.handshake_attempts, cx.stop.token(), &cx.log).await {
         Err(CommunicatorError::Cancelled) => {
@@ -123,5 +128,9 @@ async fn show_console(cx: &Cx, vm: &str) {
         cx.say("the VM's console is empty").await;
         return;
     }
-    cx.say(format!("the last lines of the VM's console:\n{}", lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n"))).await;
+    cx.say(format!(
+        "the last lines of the VM's console:\n{}",
+        lines[lines.len().saturating_sub(CONSOLE_LINES)..].join("\n")
+    ))
+    .await;
 }

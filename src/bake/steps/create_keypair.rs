@@ -38,7 +38,10 @@ impl Step for CreateKeypair<'_> {
             region: cx.cloud.region.clone(),
             keep: Keep::Never,
         };
-        let request = types::CreateKeypair { keypair_name: name.clone(), public_key: Some(STANDARD.encode(halves.public.as_bytes())) };
+        let request = types::CreateKeypair {
+            keypair_name: name.clone(),
+            public_key: Some(STANDARD.encode(halves.public.as_bytes())),
+        };
         let keypair_id = Mutex::new(None);
         cx.create(intent, || async {
             let created = cx.cloud.client.call(&request).await?.keypair;

@@ -63,7 +63,8 @@ impl Step for CreateOmi<'_> {
             keep: Keep::OnSuccess,
         };
         cx.say(format!("creating OMI `{}` from VM {}", self.omi.name, self.vm.id)).await;
-        let id = cx.create(intent, || async { Ok(cx.cloud.client.call(&request).await?.image.image_id) }).await?;
+        let id =
+            cx.create(intent, || async { Ok(cx.cloud.client.call(&request).await?.image.image_id) }).await?;
         cx.say(format!("OMI: {id}, waiting until it is available")).await;
         Ok(OmiId { id })
     }

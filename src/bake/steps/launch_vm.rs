@@ -81,9 +81,17 @@ impl LaunchVm<'_> {
             keypair_name: self.key.keypair_name.clone(),
             security_group_ids: self.groups.ids.clone(),
             subnet_id: self.network.subnet.clone(),
-            placement: self.network.subregion.clone().map(|subregion| Placement { subregion_name: Some(subregion), tenancy: None }),
+            placement: self
+                .network
+                .subregion
+                .clone()
+                .map(|subregion| Placement { subregion_name: Some(subregion), tenancy: None }),
             boot_mode: self.vm.boot_mode.as_deref().map(Into::into),
-            user_data: self.vm.user_data.as_ref().map(|text| SecretString::from(STANDARD.encode(text.expose_secret()))),
+            user_data: self
+                .vm
+                .user_data
+                .as_ref()
+                .map(|text| SecretString::from(STANDARD.encode(text.expose_secret()))),
             block_device_mappings: self.vm.block_devices.iter().map(mapping).collect(),
             bsu_optimized: self.vm.bsu_optimized.then_some(true),
             vm_initiated_shutdown_behavior: Some("stop".to_owned()),
@@ -116,7 +124,7 @@ fn mapping(device: &BlockDevice) -> BlockDeviceMappingVmCreation {
 ///
 /// # Errors
 /// The lease is lost.
-pub(super) async fn adopt_volumes(cx: &Cx, vm: &Vm) -> Result<Vec<String>, StepError> {
+pub(in crate::bake) async fn adopt_volumes(cx: &Cx, vm: &Vm) -> Result<Vec<String>, StepError> {
     let mut ids = Vec::new();
     for mapping in &vm.block_device_mappings {
         let Some(id) = mapping.bsu.as_ref().and_then(|bsu| bsu.volume_id.clone()) else { continue };

@@ -57,7 +57,10 @@ impl Step for MakeKey<'_> {
             return Ok(Key::default());
         };
         if ssh.private_key.is_some() || ssh.keypair_name.is_some() {
-            let whose = ssh.keypair_name.as_deref().map_or("the template's key".to_owned(), |name| format!("key pair {name}"));
+            let whose = ssh
+                .keypair_name
+                .as_deref()
+                .map_or("the template's key".to_owned(), |name| format!("key pair {name}"));
             cx.say(format!("using {whose}")).await;
             return Ok(Key { keypair_name: ssh.keypair_name.clone(), temporary: None });
         }
@@ -87,10 +90,14 @@ async fn temporary(cx: &Cx, ssh: &SshPlan) -> Result<Key, StepError> {
     let (kind, comment) = (ssh.temporary_key_pair_type, name.clone());
     // Making an RSA key takes a while and must not hold up other runs.
     let made = tokio::task::spawn_blocking(move || TemporaryKey::generate(kind, &comment)).await;
-    let failed = |error: String| StepError::found(500, "key_generation", "The temporary key could not be made", error);
+    let failed =
+        |error: String| StepError::found(500, "key_generation", "The temporary key could not be made", error);
     let key = made.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
     Ok(Key {
         keypair_name: Some(name),
-        temporary: Some(TemporaryHalves { sealed_private: cx.seal(&key.private)?, public: key.public_openssh }),
+        temporary: Some(TemporaryHalves {
+            sealed_private: cx.seal(&key.private)?,
+            public: key.public_openssh,
+        }),
     })
 }

@@ -13,7 +13,9 @@ use crate::{
         tags,
     },
     domain::plan::{Communicator, Lookup, VmPlan},
-    oapi::types::{CreateSecurityGroup, CreateSecurityGroupRule, FiltersSecurityGroup, ReadSecurityGroups, SecurityGroup},
+    oapi::types::{
+        CreateSecurityGroup, CreateSecurityGroupRule, FiltersSecurityGroup, ReadSecurityGroups, SecurityGroup,
+    },
     store::ledger::{Intent, Keep, ResourceKind},
 };
 
@@ -60,10 +62,13 @@ impl Step for OpenSecurityGroup<'_> {
             net_id: self.network.net.clone(),
         };
         let id = cx
-            .create(intent, || async { Ok(cx.cloud.client.call(&request).await?.security_group.security_group_id) })
+            .create(intent, || async {
+                Ok(cx.cloud.client.call(&request).await?.security_group.security_group_id)
+            })
             .await?;
         self.open_port(cx, &id, ssh.port).await?;
-        cx.say(format!("temporary security group: {id}, port {} open to {}", ssh.port, self.vm.source_cidr)).await;
+        cx.say(format!("temporary security group: {id}, port {} open to {}", ssh.port, self.vm.source_cidr))
+            .await;
         tags::mark(cx, std::slice::from_ref(&id)).await;
         Ok(SecurityGroups { ids: vec![id] })
     }
@@ -82,11 +87,14 @@ impl OpenSecurityGroup<'_> {
 
 async fn existing(cx: &Cx, lookup: &Lookup) -> Result<SecurityGroups, StepError> {
     let filters: FiltersSecurityGroup = match lookup {
-        Lookup::Ids(ids) => FiltersSecurityGroup { security_group_ids: ids.clone(), ..FiltersSecurityGroup::default() },
+        Lookup::Ids(ids) => {
+            FiltersSecurityGroup { security_group_ids: ids.clone(), ..FiltersSecurityGroup::default() }
+        }
         Lookup::Filters(filters) => typed(filters)?,
     };
     let groups = cx.cloud.client.read_all(&ReadSecurityGroups::filtered(filters)).await?;
-    let found: BTreeSet<&str> = groups.iter().map(|group: &SecurityGroup| group.security_group_id.as_str()).collect();
+    let found: BTreeSet<&str> =
+        groups.iter().map(|group: &SecurityGroup| group.security_group_id.as_str()).collect();
     let missing: Vec<&str> = match lookup {
         Lookup::Ids(ids) => ids.iter().map(String::as_str).filter(|id| !found.contains(id)).collect(),
         Lookup::Filters(_) if found.is_empty() => vec!["anything for `security_group_filter`"],
@@ -94,8 +102,13 @@ async fn existing(cx: &Cx, lookup: &Lookup) -> Result<SecurityGroups, StepError>
     };
     if !missing.is_empty() {
         let detail = format!("the account does not have {}", missing.join(", "));
-        return Err(StepError::found(404, "security_group_not_found", "A security group was not found", detail)
-            .hint("Check the ids or the filter, the account and the Region."));
+        return Err(StepError::found(
+            404,
+            "security_group_not_found",
+            "A security group was not found",
+            detail,
+        )
+        .hint("Check the ids or the filter, the account and the Region."));
     }
     let ids: Vec<String> = found.into_iter().map(str::to_owned).collect();
     cx.say(format!("security groups: {}", ids.join(", "))).await;

@@ -13,11 +13,8 @@ use crate::{
         oven::{Cx, Step, durable},
     },
     communicator::{Communicator, quote::quote as quoted, ssh::SshCommunicator},
-    domain::{
-        log::Stream,
-        plan::SshPlan,
-        provisioner::Provisioner,
-    },
+    domain::{log::Stream, plan::SshPlan, provisioner::Provisioner},
+    logs::controls,
     provision::{ProvisionContext, ProvisionError, run_provisioner},
     store::{files, journal::guard},
 };
@@ -59,7 +56,12 @@ impl Step for Provision<'_> {
 impl Provision<'_> {
     async fn provision(&self, cx: &Cx, communicator: &SshCommunicator) -> Result<(), StepError> {
         let downloads = tempfile::tempdir().map_err(|error| {
-            StepError::found(500, "no_temporary_folder", "The worker has no room for downloads", error.to_string())
+            StepError::found(
+                500,
+                "no_temporary_folder",
+                "The worker has no room for downloads",
+                error.to_string(),
+            )
         })?;
         let late = Late::new(cx, Some(self.source)).with_generated(self.generated());
         let context = ProvisionContext {
@@ -75,7 +77,13 @@ impl Provision<'_> {
             cancel: cx.stop.token(),
         };
         for (index, provisioner) in cx.plan.provisioners.iter().enumerate() {
-            cx.say(format!("provisioner {} of {}: {}", index + 1, cx.plan.provisioners.len(), provisioner.action.kind())).await;
+            cx.say(format!(
+                "provisioner {} of {}: {}",
+                index + 1,
+                cx.plan.provisioners.len(),
+                provisioner.action.kind()
+            ))
+            .await;
             if let Err(error) = run_provisioner(index, provisioner, &context).await {
                 cx.stop.check()?;
                 if let Some(cleanup) = &cx.plan.error_cleanup {
@@ -107,7 +115,8 @@ impl Provision<'_> {
 /// The error as the build shows it, with what the script wrote last.
 fn with_last_lines(cx: &Cx, error: ProvisionError) -> StepError {
     let redactor = cx.log.redactor();
-    let last_lines = error.last_lines().iter().map(|line| redactor.redact(line).into_owned()).collect();
+    let last_lines =
+        error.last_lines().iter().map(|line| redactor.redact(&controls::strip(line)).into_owned()).collect();
     let mut problem = StepError::from(error).problem(Provision::NAME);
     problem.last_lines = last_lines;
     StepError::Found(Box::new(problem))
@@ -179,7 +188,11 @@ async fn forget_key(cx: &Cx, communicator: &SshCommunicator, public: &str) {
 struct Silent;
 
 impl crate::domain::log::Output for Silent {
-    fn chunk<'a>(&'a self, _: Stream, _: &'a [u8]) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+    fn chunk<'a>(
+        &'a self,
+        _: Stream,
+        _: &'a [u8],
+    ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(std::future::ready(()))
     }
 

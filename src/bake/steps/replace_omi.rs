@@ -1,5 +1,5 @@
-//! Removes the own OMIs that had the name before (`force_deregister`), now that the new one is ready: Packer removes them
-//! first, and a failure then leaves nothing.
+//! Replaces the own OMIs that had the name before (`force_deregister`). A name is unique in the account, so they have to go
+//! before CreateImage, as in Packer; their snapshots, from which they could be made again, stay until the new one is ready.
 
 use super::NameCheck;
 use crate::{
@@ -11,7 +11,31 @@ use crate::{
     oapi::types::{DeleteImage, DeleteSnapshot},
 };
 
-/// Removes the old OMIs.
+/// Frees the name: deregisters the old OMIs.
+pub struct FreeName<'a> {
+    /// What has the name.
+    pub old: &'a NameCheck,
+}
+
+impl Step for FreeName<'_> {
+    const NAME: &'static str = "free_name";
+    type Output = ();
+
+    async fn run(&self, cx: &Cx) -> Result<(), StepError> {
+        for image in &self.old.existing {
+            gone(cx.cloud.client.call(&DeleteImage { image_id: image.id.clone() }).await)?;
+            let kept = image.snapshots.join(", ");
+            cx.say(format!(
+                "removed the old OMI {} to free its name; its snapshots are still there: {kept}",
+                image.id
+            ))
+            .await;
+        }
+        Ok(())
+    }
+}
+
+/// Removes the snapshots of the old OMIs, if wanted.
 pub struct ReplaceOmi<'a> {
     /// What the template says.
     pub plan: &'a OmiPlan,
@@ -24,13 +48,15 @@ impl Step for ReplaceOmi<'_> {
     type Output = ();
 
     async fn run(&self, cx: &Cx) -> Result<(), StepError> {
-        for image in &self.old.existing {
-            gone(cx.cloud.client.call(&DeleteImage { image_id: image.id.clone() }).await)?;
-            cx.say(format!("removed the old OMI {}", image.id)).await;
-            if self.plan.force_delete_snapshot {
-                for snapshot in &image.snapshots {
-                    gone(cx.cloud.client.call(&DeleteSnapshot { snapshot_id: snapshot.clone() }).await)?;
-                    cx.say(format!("removed its snapshot {snapshot}")).await;
+        if !self.plan.force_delete_snapshot {
+            return Ok(());
+        }
+        for snapshot in self.old.existing.iter().flat_map(|image| &image.snapshots) {
+            // The new OMI is good whatever happens here, and failing now would remove it.
+            match gone(cx.cloud.client.call(&DeleteSnapshot { snapshot_id: snapshot.clone() }).await) {
+                Ok(()) => cx.say(format!("removed snapshot {snapshot} of the old OMI")).await,
+                Err(error) => {
+                    cx.say(format!("could not remove snapshot {snapshot} of the old OMI: {error}")).await
                 }
             }
         }

@@ -55,7 +55,12 @@ impl Step for ResolveNetwork<'_> {
                 )
                 .hint("Leave out `subregion_name`, or choose a Subnet of that Subregion."));
             }
-            cx.say(format!("Subnet: {} in {}", subnet.subnet_id, where_it_is.as_deref().unwrap_or("an unknown Subregion"))).await;
+            cx.say(format!(
+                "Subnet: {} in {}",
+                subnet.subnet_id,
+                where_it_is.as_deref().unwrap_or("an unknown Subregion")
+            ))
+            .await;
             network.subregion = where_it_is.or(network.subregion);
             network.net = subnet.net_id.or(network.net);
             network.subnet = Some(subnet.subnet_id);
@@ -113,7 +118,8 @@ async fn find_net(cx: &Cx, lookup: &Lookup) -> Result<String, StepError> {
         several => {
             let ids: Vec<_> = several.iter().map(|net| net.net_id.as_str()).collect();
             let detail = format!("`net_filter` matches {}", ids.join(", "));
-            Err(StepError::found(422, "net_ambiguous", "Several Nets match", detail).hint("Narrow the filter, or name `net_id`."))
+            Err(StepError::found(422, "net_ambiguous", "Several Nets match", detail)
+                .hint("Narrow the filter, or name `net_id`."))
         }
     }
 }
@@ -121,14 +127,19 @@ async fn find_net(cx: &Cx, lookup: &Lookup) -> Result<String, StepError> {
 fn not_found(what: &str, lookup: &Lookup) -> StepError {
     let asked = match lookup {
         Lookup::Ids(ids) => ids.join(", "),
-        Lookup::Filters(filters) => filters.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", "),
+        Lookup::Filters(filters) => {
+            filters.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", ")
+        }
     };
     let (code, title) = (format!("{}_not_found", what.to_lowercase()), format!("The {what} was not found"));
-    StepError::found(404, &code, &title, format!("no {what} matches {asked}")).hint("Check the id or filter, the account and the Region.")
+    StepError::found(404, &code, &title, format!("no {what} matches {asked}"))
+        .hint("Check the id or filter, the account and the Region.")
 }
 
 /// OAPI's filters from what the plan holds by name.
-pub(super) fn typed<T: DeserializeOwned>(filters: &std::collections::BTreeMap<String, Value>) -> Result<T, StepError> {
+pub(super) fn typed<T: DeserializeOwned>(
+    filters: &std::collections::BTreeMap<String, Value>,
+) -> Result<T, StepError> {
     let value = serde_json::to_value(filters).and_then(serde_json::from_value);
     Ok(value.map_err(|source| StoreError::Unreadable { what: "filter", source })?)
 }

@@ -94,7 +94,10 @@ impl ResolveSource<'_> {
         let asked = self.describe();
         match usable.len() {
             0 if others.is_empty() => Err(not_found(format!("no OMI matches {asked}"))),
-            0 => Err(not_found(format!("the OMIs that match {asked} are not available but {}", states(&others)))),
+            0 => Err(not_found(format!(
+                "the OMIs that match {asked} are not available but {}",
+                states(&others)
+            ))),
             1 => Ok(usable.remove(0)),
             count if !self.source.most_recent => Err(StepError::Found(Box::new(
                 Problem::new(
@@ -111,7 +114,9 @@ impl ResolveSource<'_> {
 
     fn describe(&self) -> String {
         let mut parts: Vec<String> = self.source.id.iter().map(|id| format!("`source_omi` {id}")).collect();
-        parts.extend(self.source.filters.iter().map(|(name, values)| format!("{name} = {}", values.join(" or "))));
+        parts.extend(
+            self.source.filters.iter().map(|(name, values)| format!("{name} = {}", values.join(" or "))),
+        );
         if !self.source.owners.is_empty() {
             parts.push(format!("owner {}", self.source.owners.join(" or ")));
         }
@@ -126,10 +131,19 @@ fn not_found(detail: String) -> StepError {
 }
 
 fn states(images: &[Image]) -> String {
-    images.iter().take(3).map(|image| format!("{} is {}", image.image_id, image.state)).collect::<Vec<_>>().join(", ")
+    images
+        .iter()
+        .take(3)
+        .map(|image| format!("{} is {}", image.image_id, image.state))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn names(images: &[Image]) -> String {
-    let names = images.iter().rev().take(3).map(|image| format!("{} ({})", image.image_id, image.image_name.as_deref().unwrap_or("")));
+    let names = images
+        .iter()
+        .rev()
+        .take(3)
+        .map(|image| format!("{} ({})", image.image_id, image.image_name.as_deref().unwrap_or("")));
     names.collect::<Vec<_>>().join(", ")
 }

@@ -26,9 +26,14 @@ impl Step for ShareOmi<'_> {
         let plan = self.plan;
         if !plan.account_ids.is_empty() || plan.global_permission {
             let launch = addition(plan.account_ids.clone(), plan.global_permission);
-            let request = UpdateImage { image_id: self.omi.id.clone(), permissions_to_launch: Some(launch), ..UpdateImage::default() };
+            let request = UpdateImage {
+                image_id: self.omi.id.clone(),
+                permissions_to_launch: Some(launch),
+                ..UpdateImage::default()
+            };
             cx.cloud.client.call(&request).await?;
-            let whom = if plan.global_permission { "everybody".to_owned() } else { plan.account_ids.join(", ") };
+            let whom =
+                if plan.global_permission { "everybody".to_owned() } else { plan.account_ids.join(", ") };
             cx.say(format!("OMI {} may be launched by {whom}", self.omi.id)).await;
         }
         // As in Packer, whoever may launch the OMI may use its snapshots too.
@@ -38,7 +43,10 @@ impl Step for ShareOmi<'_> {
         if !accounts.is_empty() {
             for snapshot in &self.omi.snapshots {
                 let permissions_to_create_volume = addition(accounts.clone(), false);
-                cx.cloud.client.call(&UpdateSnapshot { snapshot_id: snapshot.clone(), permissions_to_create_volume }).await?;
+                cx.cloud
+                    .client
+                    .call(&UpdateSnapshot { snapshot_id: snapshot.clone(), permissions_to_create_volume })
+                    .await?;
                 cx.say(format!("snapshot {snapshot} may be used by {}", accounts.join(", "))).await;
             }
         }

@@ -39,7 +39,11 @@ impl Step for StopVm<'_> {
             cx.cloud.client.call(&StopVms { vm_ids: vec![id.clone()], force_stop: None }).await?;
             SHUTDOWN
         };
-        let wait = cx.cloud.waits.wait_vm(&cx.cloud.client, id, predicates::vm_stopped, limit, cx.stop.token()).await;
+        let wait = cx
+            .cloud
+            .waits
+            .wait_vm(&cx.cloud.client, id, predicates::vm_stopped, limit, cx.stop.token())
+            .await;
         wait.map_err(|source| StepError::wait(cx, format!("waiting until VM {id} has stopped"), source))?;
         Ok(())
     }

@@ -40,8 +40,13 @@ impl Step for WaitForOmi<'_> {
 
     async fn run(&self, cx: &Cx) -> Result<Omi, StepError> {
         let id = &self.omi.id;
-        let wait = cx.cloud.waits.wait_image(&cx.cloud.client, id, predicates::image_available, COPY, cx.stop.token()).await;
-        let image = wait.map_err(|source| StepError::wait(cx, format!("waiting until OMI {id} is available"), source))?;
+        let wait = cx
+            .cloud
+            .waits
+            .wait_image(&cx.cloud.client, id, predicates::image_available, COPY, cx.stop.token())
+            .await;
+        let image = wait
+            .map_err(|source| StepError::wait(cx, format!("waiting until OMI {id} is available"), source))?;
         let snapshots: Vec<String> = image.snapshot_ids().into_iter().map(str::to_owned).collect();
         for snapshot in &snapshots {
             cx.adopt(snapshot_intent(&cx.cloud.region, snapshot, Keep::OnSuccess)).await?;

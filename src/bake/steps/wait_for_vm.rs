@@ -61,7 +61,11 @@ impl Step for WaitForVm<'_> {
         volume_tags.extend(tags::own(cx));
         tags::set(cx, &volumes, volume_tags).await?;
         if let Some(id) = &self.public_ip.id {
-            let link = LinkPublicIp { public_ip_id: Some(id.clone()), vm_id: Some(vm.vm_id.clone()), ..LinkPublicIp::default() };
+            let link = LinkPublicIp {
+                public_ip_id: Some(id.clone()),
+                vm_id: Some(vm.vm_id.clone()),
+                ..LinkPublicIp::default()
+            };
             cx.cloud.client.call(&link).await?;
             vm = running(cx, &self.vm.id).await?;
         }
@@ -78,6 +82,7 @@ impl Step for WaitForVm<'_> {
 }
 
 async fn running(cx: &Cx, id: &str) -> Result<Vm, StepError> {
-    let wait = cx.cloud.waits.wait_vm(&cx.cloud.client, id, predicates::vm_running, BOOT, cx.stop.token()).await;
+    let wait =
+        cx.cloud.waits.wait_vm(&cx.cloud.client, id, predicates::vm_running, BOOT, cx.stop.token()).await;
     wait.map_err(|source| StepError::wait(cx, format!("waiting until VM {id} runs"), source))
 }

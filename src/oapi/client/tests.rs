@@ -449,7 +449,7 @@ async fn keys_that_cannot_be_keys_are_refused_without_being_shown() {
     let broken = ClientConfig { secret_key: "".into(), ..config.clone() };
     assert!(matches!(pool.client(broken), Err(ConfigError::SecretKey)));
     let broken = ClientConfig { user_agent: "a\nb".to_owned(), ..config.clone() };
-    assert!(matches!(pool.client(broken), Err(ConfigError::Http(_))));
+    assert!(matches!(pool.client(broken), Err(ConfigError::UserAgent)));
     let tls = TlsConfig { client_certificate: Some("no pem".into()), ..TlsConfig::default() };
     assert!(matches!(
         pool.client(ClientConfig { tls, ..config.clone() }),

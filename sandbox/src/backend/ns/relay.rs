@@ -179,7 +179,8 @@ fn refuse(client: &TcpStream) {
 /// Where port 22 is reached on another port, a rule that opens that port means port 22: a client that is told to use
 /// `ssh_port` opens that one and no other.
 fn with_ssh(rules: &[InboundRule], ssh_port: u16) -> Vec<InboundRule> {
-    let also = rules.iter().filter(|rule| ssh_port != SSH && (rule.ports.0..=rule.ports.1).contains(&ssh_port));
+    let also =
+        rules.iter().filter(|rule| ssh_port != SSH && (rule.ports.0..=rule.ports.1).contains(&ssh_port));
     let also = also.map(|rule| InboundRule { ports: (SSH, SSH), sources: rule.sources.clone() });
     rules.iter().cloned().chain(also).collect()
 }
