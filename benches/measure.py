@@ -68,7 +68,7 @@ def first_call(binaries, samples=200):
     }
 
 
-def whole_bake(binaries, bakes=6):
+def whole_bake(binaries, bakes=4):
     """Whole bakes against the delays that the sandbox was told, and against a cloud without delays."""
     result = {}
     critical = {"to the artifact": sum(ms for _, ms in CHAIN_OF_OMI) / 1000}

@@ -18,8 +18,12 @@ use oapi_sandbox::{
         Backend, Disk, InboundRule, Metadata, PowerEvent, VmSpec,
         ns::{NsBackend, NsConfig},
     },
-    machine::{AddressLease, AddressRange, DiskStore, seed},
+    machine::{DiskStore, seed},
 };
+
+mod address;
+
+use address::{AddressLease, AddressRange};
 
 /// For whatever should happen soon; only failures take this long.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -59,10 +59,11 @@ impl StoreError {
                 | sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::WorkerCrashed => true,
-                // Class 08: connection exceptions; 57P: an operator stopped it; 53: no resources; 40: try again;
+                // Class 08: connection exceptions; 57P: an operator stopped it; 55000: an operator
+                // keeps connections out; 53: no resources; 40: try again;
                 // 25P: the transaction was idle for too long.
                 sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-                    ["08", "57P", "53", "40", "25P"].iter().any(|class| code.starts_with(class))
+                    ["08", "57P", "53", "55000", "40", "25P"].iter().any(|class| code.starts_with(class))
                 }),
                 sqlx::Error::Protocol(_) => true,
                 _ => false,

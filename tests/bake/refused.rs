@@ -38,7 +38,7 @@ async fn a_wrong_template_is_refused_with_every_place_that_is_wrong(
     database: PgConnectOptions,
 ) {
     let app = TestApp::without_machines(database).await;
-    let mut unknown = builder("x");
+    let mut unknown = builder("image-x");
     unknown["type"] = "osc-bsuu".into();
     let answer = problem(app.post("/builds", &template(unknown, json!([]))).await, 422).await;
     assert!(
@@ -47,7 +47,7 @@ async fn a_wrong_template_is_refused_with_every_place_that_is_wrong(
     );
 
     let mut several = with(
-        builder("x"),
+        builder("image-x"),
         json!({ "associate_public_ip_address": "perhaps", "vm_typ": "a", "ssh_timeout": "soon" }),
     );
     several.as_object_mut().unwrap().remove("omi_name");
@@ -63,7 +63,8 @@ async fn a_wrong_template_is_refused_with_every_place_that_is_wrong(
     assert!(finding(&answer, "/provisioners/0/type").contains("shell"), "{answer:#}");
 
     let answer = problem(
-        app.post("/builds", &template(builder("x"), json!([{ "type": "shell", "script": "no.sh" }]))).await,
+        app.post("/builds", &template(builder("image-x"), json!([{ "type": "shell", "script": "no.sh" }])))
+            .await,
         422,
     )
     .await;
@@ -85,7 +86,7 @@ async fn a_body_that_is_no_request_is_refused(_: PgPoolOptions, database: PgConn
     );
     problem(post("text/yaml", b"a: b".to_vec()).await.unwrap(), 415).await;
     problem(post("application/gzip", b"no archive".to_vec()).await.unwrap(), 422).await;
-    let large = template(builder("x"), json!([shell(&[&"x".repeat(300 << 10)])]));
+    let large = template(builder("image-x"), json!([shell(&[&"x".repeat(300 << 10)])]));
     let answer = problem(app.post("/builds", &large).await, 413).await;
     assert!(
         answer["detail"].as_str().unwrap().contains("256")

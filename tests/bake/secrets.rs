@@ -2,7 +2,10 @@
 
 use std::{
     io::{self, Read, Write},
-    sync::{Arc, Mutex},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -12,6 +15,7 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tracing_subscriber::{Layer, filter::dynamic_filter_fn, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
     app::{TestApp, accepted, id_of},
@@ -23,18 +27,33 @@ const VARIABLE: &str = "canary-of-the-variable-4711";
 const PASSWORD: &str = "canary-of-the-password-0815";
 const IN_FILE: &str = "canary-of-the-file-1234";
 
-/// What fournil's own log says on this thread.
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
+/// What fournil's own log says, in all threads, while the story lasts.
+static OUTPUT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+static IS_CAPTURING: AtomicBool = AtomicBool::new(false);
 
-impl Write for Captured {
+struct Capture;
+
+impl Write for Capture {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        OUTPUT.lock().unwrap().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Captures everything that is logged from now on, the libraries' finest details too.
+fn capture() {
+    let is_wanted = dynamic_filter_fn(|about, _| {
+        // These log each poll of a task.
+        let is_noise = ["mio", "polling", "tokio"].iter().any(|library| about.target().starts_with(library));
+        IS_CAPTURING.load(Ordering::Relaxed) && !is_noise
+    });
+    let layer =
+        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Capture).with_filter(is_wanted);
+    tracing_subscriber::registry().with(layer).init();
+    IS_CAPTURING.store(true, Ordering::Relaxed);
 }
 
 fn clean(place: &str, text: &str) {
@@ -57,15 +76,7 @@ async fn no_secret_can_be_read_anywhere(_: PgPoolOptions, database: PgConnectOpt
     if !Machines::Namespaces.are_possible() {
         return;
     }
-    let captured = Captured::default();
-    let writer = captured.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter("trace,h2=info,polling=info,mio=info")
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+    capture();
     // The keys come with the request, not from the worker's surroundings.
     let keys = [("OSC_ACCESS_KEY", ""), ("OSC_SECRET_KEY", "")];
     let app = TestApp::start(database, Machines::Namespaces, &keys).await;
@@ -127,7 +138,8 @@ async fn no_secret_can_be_read_anywhere(_: PgPoolOptions, database: PgConnectOpt
         let _ = flate2::read::GzDecoder::new(archive.as_slice()).read_to_end(&mut text);
         clean("an unpacked archive of the database", &String::from_utf8_lossy(&text));
     }
-    let output = String::from_utf8_lossy(&captured.0.lock().unwrap()).into_owned();
+    IS_CAPTURING.store(false, Ordering::Relaxed);
+    let output = String::from_utf8_lossy(&OUTPUT.lock().unwrap()).into_owned();
     assert!(output.contains("claimed run"), "the log was captured");
     clean("fournil's own log", &output);
 }

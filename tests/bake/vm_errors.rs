@@ -8,27 +8,23 @@ use crate::{
     template::{builder, shell, template, with},
 };
 
-async fn default_group(app: &TestApp) -> String {
-    use fournil::oapi::types::{FiltersSecurityGroup, ReadSecurityGroups};
-    let filters = FiltersSecurityGroup {
-        security_group_names: vec!["default".to_owned()],
-        ..FiltersSecurityGroup::default()
-    };
-    let groups = app.cloud().read_all(&ReadSecurityGroups::filtered(filters)).await.unwrap();
-    groups.into_iter().find(|group| group.net_id.is_none()).unwrap().security_group_id
-}
-
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
 async fn a_port_that_no_group_opens_is_told_after_the_timeout(_: PgPoolOptions, database: PgConnectOptions) {
     let Some(app) = TestApp::with_machines(database).await else { return };
-    let closed =
-        with(builder("x"), json!({ "security_group_id": default_group(&app).await, "ssh_timeout": "2s" }));
+    let closed = with(
+        builder("image-x"),
+        json!({ "security_group_id": app.closed_group().await, "ssh_timeout": "2s" }),
+    );
     let build = app.bake(&template(closed, json!([]))).await;
     let code = build["error"]["code"].as_str().unwrap_or_default().to_owned();
     assert!(["ssh_timeout", "ssh_refused", "ssh_no_banner"].contains(&code.as_str()), "{build:#}");
     let error = app.failed(&build, &code).await;
     assert_eq!(error["step"], "connect");
-    assert!(error["hint"].as_str().unwrap().contains("security group"), "{error:#}");
+    assert!(error["detail"].as_str().unwrap().contains("within 2s"), "{error:#}");
+    assert!(
+        ["port", "security group"].iter().any(|word| error["hint"].as_str().unwrap().contains(word)),
+        "{error:#}"
+    );
     assert!(app.log(id_of(&build)).await.contains("console"));
 }
 
@@ -36,7 +32,7 @@ async fn a_port_that_no_group_opens_is_told_after_the_timeout(_: PgPoolOptions, 
 async fn a_user_that_the_vm_does_not_know_is_told_as_such(_: PgPoolOptions, database: PgConnectOptions) {
     let Some(app) = TestApp::with_machines(database).await else { return };
     let wrong = with(
-        builder("x"),
+        builder("image-x"),
         json!({ "ssh_username": "ubuntu", "ssh_timeout": "20s", "ssh_handshake_attempts": 3 }),
     );
     let error = app.bake_badly(&template(wrong, json!([])), "ssh_auth").await;
@@ -51,7 +47,7 @@ async fn a_failing_script_fails_the_build_with_its_code_and_last_lines(
 ) {
     let Some(app) = TestApp::with_machines(database).await else { return };
     let script = shell(&["echo about to fail >&2", "exit 3"]);
-    let mut with_cleanup = template(builder("x"), json!([shell(&["true"]), script.clone()]));
+    let mut with_cleanup = template(builder("image-x"), json!([shell(&["true"]), script.clone()]));
     with_cleanup["error-cleanup-provisioner"] = shell(&["echo cleaning in the VM"]);
     let build = app.bake(&with_cleanup).await;
     let error = app.failed(&build, "provisioner_failed").await;
@@ -61,7 +57,7 @@ async fn a_failing_script_fails_the_build_with_its_code_and_last_lines(
     assert!(app.log(id_of(&build)).await.contains("cleaning in the VM"));
 
     let allowed = with(script, json!({ "valid_exit_codes": [0, 3] }));
-    app.bake_well(&template(builder("y"), json!([allowed]))).await;
+    app.bake_well(&template(builder("image-y"), json!([allowed]))).await;
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
@@ -90,8 +86,13 @@ async fn a_vm_that_ends_while_it_is_provisioned_fails_the_build(
     database: PgConnectOptions,
 ) {
     let Some(app) = TestApp::with_machines(database).await else { return };
-    let id = app.post_build(&template(builder("x"), json!([shell(&["echo running", "sleep 60"])]))).await;
-    crate::app::eventually("the script runs", || async { app.log(&id).await.contains("running\n") }).await;
+    let id = app
+        .post_build(&template(builder("image-x"), json!([shell(&["echo the script runs", "sleep 60"])])))
+        .await;
+    crate::app::eventually("the script runs", || async {
+        app.log(&id).await.contains("    osc-bsu: the script runs\n")
+    })
+    .await;
     let living = app.sandbox.resources().await;
     let vm_ids: Vec<String> = serde_json::from_value(living["vms"].clone()).unwrap();
     app.cloud().call(&fournil::oapi::types::DeleteVms { vm_ids }).await.unwrap();
@@ -104,7 +105,7 @@ async fn a_vm_that_ends_while_it_is_provisioned_fails_the_build(
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
 async fn a_build_has_its_time_too(_: PgPoolOptions, database: PgConnectOptions) {
     let Some(app) = TestApp::with_machines(database).await else { return };
-    let template: Value = template(builder("x"), json!([shell(&["sleep 60"])]));
+    let template: Value = template(builder("image-x"), json!([shell(&["sleep 60"])]));
     let build = app.bake(&json!({ "template": template, "timeout": "3s" })).await;
     assert_eq!(
         (&build["state"], &build["error"]["code"]),

@@ -10,6 +10,10 @@ use crate::{
     world::{Server, World, template},
 };
 
+/// How often connections are cut: over the whole bake, and with the time for a transaction in between.
+const CUTS: usize = 16;
+const BETWEEN_CUTS: Duration = Duration::from_millis(350);
+
 /// Lines that the provisioner writes.
 const LINES: usize = 200;
 
@@ -23,14 +27,15 @@ async fn a_database_that_cuts_connections_again_and_again_costs_nothing() {
     let build = world.build(&server, &template("cut-off", &[WRITES])).await;
     let ended = {
         let cutting = async {
-            loop {
-                tokio::time::sleep(Duration::from_millis(230)).await;
+            for _ in 0..CUTS {
+                tokio::time::sleep(BETWEEN_CUTS).await;
                 world.database.cut_connections().await;
             }
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             ended = world.succeeds(&server, &build) => ended,
-            () = cutting => unreachable!("it goes on for ever"),
+            () = cutting => unreachable!("it waits for ever"),
         }
     };
     let ended = ended.unwrap_or_else(|why| panic!("{why}\n{}", server.process.output()));

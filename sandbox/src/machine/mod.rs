@@ -1,11 +1,9 @@
-//! What machines are made of on this computer: disks, loop devices, addresses and the images they start from.
+//! What machines are made of on this computer: disks, loop devices and the images they start from.
 //! Knows nothing of OAPI; backends (`crate::backend`) turn these parts into running VMs.
 
-pub mod address;
 pub mod disk;
 pub mod loop_device;
 pub mod seed;
 pub mod sys;
 
-pub use address::{AddressLease, AddressRange};
 pub use disk::DiskStore;

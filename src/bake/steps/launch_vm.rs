@@ -68,7 +68,13 @@ impl Step for LaunchVm<'_> {
             })
             .await?;
         cx.say(format!("VM: {id}")).await;
-        tags::set(cx, std::slice::from_ref(&id), vm_tags).await?;
+        match tags::set(cx, std::slice::from_ref(&id), vm_tags).await {
+            // A VM that has ended already cannot be tagged; that it has ended, and why, is told by the wait for it.
+            Err(StepError::Oapi(error)) if error.is_not_found() => {
+                cx.say(format!("could not tag VM {id}: {error}")).await
+            }
+            result => result?,
+        }
         Ok(LaunchedVm { id })
     }
 }
