@@ -3,8 +3,8 @@
 
 CREATE TABLE contexts (
     id         uuid        PRIMARY KEY,
-    digest     bytea       NOT NULL UNIQUE,     -- SHA-256 of data
-    data       bytea       NOT NULL,            -- tar.gz of the uploaded folder
+    digest     bytea       NOT NULL UNIQUE,     -- SHA-256 of the archive before it was sealed
+    data       bytea       NOT NULL,            -- tar.gz of the uploaded folder, sealed by the vault
     created_at timestamptz NOT NULL DEFAULT now()
 );
 

@@ -228,8 +228,8 @@ impl CommunicatorError {
         Some(match self {
             Self::Unreachable { reason, .. } => match reason {
                 UnreachableReason::Refused => {
-                    "The VM is up but nothing listens on the port: check `ssh_port`, and that the source OMI starts an \
-                     SSH server at boot."
+                    "The VM is up but nothing answers on the port: check `ssh_port`, that the source OMI starts an SSH \
+                     server at boot, and that the security group opens the port."
                 }
                 UnreachableReason::NoRoute | UnreachableReason::TimedOut => {
                     "Check that fournil's host can reach the VM: the security group (`temporary_security_group_source_cidr`), \

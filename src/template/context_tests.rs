@@ -208,7 +208,7 @@ fn whatever_was_read_can_be_read_again_from_storage() {
 }
 
 #[test]
-fn unpacking_keeps_the_executable_bit_and_shows_nobody_else_anything() {
+fn unpacking_gives_the_usual_modes_and_keeps_the_executable_bit() {
     let folder = ContextFolder::from_files([("run.sh", &b"#!"[..], true), ("sub/data", &b"x"[..], false)]);
     let dir = tempfile::tempdir().unwrap();
     folder.unpack_into(dir.path()).unwrap();

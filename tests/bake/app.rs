@@ -113,7 +113,7 @@ impl TestApp {
 
     /// The build when it has ended.
     pub async fn wait_build(&self, id: &str) -> Value {
-        self.wait_until(id, "it has ended", |build| is_final(build)).await
+        self.wait_until(id, "it has ended", is_final).await
     }
 
     /// The build when something is true of it.

@@ -16,14 +16,16 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def real():
-    running = Sandbox("--backend", "ns")
+def real(tmp_path_factory):
+    state = tmp_path_factory.mktemp("state")
+    running = Sandbox("--backend", "ns", "--state-dir", str(state))
     cloud = Cloud(running.url)
     yield cloud
     assert running.stop() == 0
     assert cloud.problems == []
-    leftovers = subprocess.run(["losetup", "--list", "--noheadings"], capture_output=True, text=True).stdout
-    assert "oapi-sandbox-" not in leftovers
+    # Only ours: other sandboxes may run on this machine.
+    listing = ["losetup", "--list", "--noheadings", "--output", "BACK-FILE"]
+    assert str(state) not in subprocess.run(listing, capture_output=True, text=True).stdout
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 //! Gets into the VM by SSH. If that fails, the VM's console goes into the log, since it usually tells why.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
@@ -16,8 +19,17 @@ use crate::{
         ssh::{SshCommunicator, SshTarget, connect},
     },
     domain::plan::{SshInterface, SshPlan},
-    oapi::types::ReadConsoleOutput,
+    oapi::{
+        Progress,
+        types::{ReadConsoleOutput, Vm, VmState},
+    },
 };
+
+/// A VM that lets us in sooner is not watched.
+const WATCH_AFTER: Duration = Duration::from_secs(5);
+
+/// Longer than anybody waits for SSH.
+const WATCH_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Lines of the console that are shown when the VM cannot be reached.
 const CONSOLE_LINES: usize = 30;
@@ -63,7 +75,11 @@ impl Step for Connect<'_> {
 
     async fn run(&self, cx: &Cx) -> Result<Connected, StepError> {
         let host = address(self.ssh, self.vm)?;
-        let communicator = match open(cx, self.ssh, &host, self.key).await {
+        let opened = tokio::select! {
+            opened = open(cx, self.ssh, &host, self.key) => opened,
+            ended = vm_ends(cx, &self.vm.id) => Err(ended),
+        };
+        let communicator = match opened {
             Ok(communicator) => communicator,
             Err(error) => {
                 if cx.stop.reason().is_none() {
@@ -101,6 +117,25 @@ pub(super) async fn open(
             Err(CommunicatorError::Cancelled.into())
         }
         result => Ok(result?),
+    }
+}
+
+/// Ends when the VM does: nothing will answer any more, and "refused" would be misleading.
+async fn vm_ends(cx: &Cx, vm: &str) -> StepError {
+    tokio::time::sleep(WATCH_AFTER).await;
+    let ends = |vm: &Vm| match vm.state {
+        VmState::Running | VmState::Pending | VmState::Other(_) => Progress::Pending(String::new()),
+        _ => Progress::Done(format!(
+            "{}{}",
+            vm.state,
+            vm.state_reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default()
+        )),
+    };
+    match cx.cloud.waits.wait_vm(&cx.cloud.client, vm, ends, WATCH_FOR, cx.stop.token()).await {
+        Ok(state) => StepError::found(502, "vm_ended", "The VM ended", format!("VM {vm} is {state} before it could be entered"))
+            .hint("Look at its console in the log: the source OMI may not boot on this VM type, or its user data shuts it down."),
+        // Whatever kept us from watching, the connection itself will tell.
+        Err(_) => std::future::pending().await,
     }
 }
 
