@@ -140,7 +140,7 @@ pub struct BuildArgs {
     /// What to bake.
     #[command(flatten)]
     pub template: TemplateArgs,
-    /// What to do when provisioning fails: `cleanup`, or `run-cleanup-provisioner`.
+    /// What to do when the build fails: `cleanup` (others are not supported yet).
     #[arg(long = "on-error", value_name = "ACTION")]
     pub on_error: Option<String>,
     /// A name to find the build by.
