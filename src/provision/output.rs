@@ -11,8 +11,6 @@ use crate::domain::log::{Output, Stream};
 
 /// How many lines an error keeps.
 const LAST_LINES: usize = 5;
-/// How long such a line may be, in characters.
-const LINE_LIMIT: usize = 500;
 /// How many bytes of output are remembered: enough for those lines.
 const REMEMBERED: usize = 8 * 1024;
 /// How much a command may answer with when its answer is collected.
@@ -21,26 +19,34 @@ const ANSWER_LIMIT: usize = 1 << 20;
 /// Passes output on as it comes, and remembers its end.
 pub(super) struct Remembering<'a> {
     inner: &'a dyn Output,
-    end: Mutex<Vec<u8>>,
+    end: Mutex<End>,
+}
+
+/// The end of the output.
+struct End {
+    bytes: Vec<u8>,
+    /// Whether it begins in the middle of the output, and so perhaps in the middle of a line.
+    is_cut: bool,
 }
 
 impl<'a> Remembering<'a> {
     pub(super) fn new(inner: &'a dyn Output) -> Self {
-        Self { inner, end: Mutex::new(Vec::with_capacity(2 * REMEMBERED)) }
+        Self { inner, end: Mutex::new(End { bytes: Vec::with_capacity(2 * REMEMBERED), is_cut: false }) }
     }
 
-    /// The last lines that are not empty, oldest first.
+    /// The last lines that are not empty, oldest first. Only whole lines: half a secret would not be recognised as one.
     pub(super) fn last_lines(&self) -> Vec<String> {
         let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&end);
-        let mut lines: Vec<String> = text
+        let text = String::from_utf8_lossy(&end.bytes);
+        let whole = if end.is_cut { text.split_once('\n').map_or("", |(_, rest)| rest) } else { &text };
+        let mut lines: Vec<String> = whole
             .lines()
             // A progress bar overwrites its line; what it wrote last is what was seen.
             .map(|line| line.trim_end().rsplit('\r').next().unwrap_or_default())
             .filter(|line| !line.is_empty())
             .rev()
             .take(LAST_LINES)
-            .map(|line| line.chars().take(LINE_LIMIT).collect())
+            .map(str::to_owned)
             .collect();
         lines.reverse();
         lines
@@ -48,12 +54,17 @@ impl<'a> Remembering<'a> {
 
     fn remember(&self, bytes: &[u8]) {
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = &bytes[bytes.len().saturating_sub(REMEMBERED)..];
-        end.extend_from_slice(bytes);
+        let surplus = bytes.len().saturating_sub(REMEMBERED);
+        end.is_cut |= surplus > 0;
+        if surplus > 0 {
+            end.bytes.clear();
+        }
+        end.bytes.extend_from_slice(&bytes[surplus..]);
         // Cut seldom, so that output in small pieces is not moved about for each of them.
-        if end.len() > 2 * REMEMBERED {
-            let surplus = end.len() - REMEMBERED;
-            end.drain(..surplus);
+        if end.bytes.len() > 2 * REMEMBERED {
+            let surplus = end.bytes.len() - REMEMBERED;
+            end.bytes.drain(..surplus);
+            end.is_cut = true;
         }
     }
 }

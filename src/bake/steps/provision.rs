@@ -22,6 +22,9 @@ use crate::{
 /// What a download may hold, in bytes.
 const DOWNLOAD_LIMIT: u64 = 64 << 20;
 
+/// How many characters of a script's last lines are shown with its error.
+const LAST_LINE_LENGTH: usize = 500;
+
 /// Provisions the VM.
 pub struct Provision<'a> {
     /// How to get in.
@@ -115,8 +118,10 @@ impl Provision<'_> {
 /// The error as the build shows it, with what the script wrote last.
 fn with_last_lines(cx: &Cx, error: ProvisionError) -> StepError {
     let redactor = cx.log.redactor();
-    let last_lines =
-        error.last_lines().iter().map(|line| redactor.redact(&controls::strip(line)).into_owned()).collect();
+    // Shortened behind the redaction: of a secret that is cut in two, neither half would be recognised.
+    let shown =
+        |line: &String| redactor.redact(&controls::strip(line)).chars().take(LAST_LINE_LENGTH).collect();
+    let last_lines = error.last_lines().iter().map(shown).collect();
     let mut problem = StepError::from(error).problem(Provision::NAME);
     problem.last_lines = last_lines;
     StepError::Found(Box::new(problem))
