@@ -14,12 +14,9 @@ use super::{
     oven::{Cx, durable},
 };
 use crate::{
-    oapi::{
-        OapiError,
-        types::{
-            FiltersImage, FiltersKeypair, FiltersSecurityGroup, FiltersVm, PublicIp, ReadImages,
-            ReadKeypairs, ReadPublicIps, ReadSecurityGroups, ReadVms,
-        },
+    oapi::types::{
+        FiltersImage, FiltersKeypair, FiltersSecurityGroup, FiltersVm, ReadImages, ReadKeypairs,
+        ReadSecurityGroups, ReadVms,
     },
     store::{
         StoreError,
@@ -128,7 +125,10 @@ async fn look(cx: &Cx, row: &Resource) -> Result<Found, StepError> {
 /// run's ledger knows. If several are, none is taken: it could be somebody else's.
 async fn look_for_public_ip(cx: &Cx, row: &Resource) -> Result<Found, StepError> {
     let before = list(row, "known_before");
-    let mut candidates: Vec<String> = all_public_ips(cx)
+    let mut candidates: Vec<String> = cx
+        .cloud
+        .client
+        .public_ips()
         .await?
         .into_iter()
         .filter(|ip| ip.vm_id.is_none() && ip.link_public_ip_id.is_none() && ip.tags.is_empty())
@@ -172,14 +172,6 @@ pub async fn public_ip_lock(cx: &Cx) -> Result<Transaction<'static, Postgres>, S
             () = cx.stop.token().cancelled() => cx.stop.check()?,
         }
     }
-}
-
-/// Every public IP of the account.
-///
-/// # Errors
-/// The cloud did not answer.
-pub async fn all_public_ips(cx: &Cx) -> Result<Vec<PublicIp>, OapiError> {
-    cx.cloud.client.read_all(&ReadPublicIps::default()).await
 }
 
 fn text(row: &Resource, key: &str) -> String {

@@ -38,7 +38,7 @@ impl Step for AllocatePublicIp {
         }
         let lock = find::public_ip_lock(cx).await?;
         let known_before: Vec<String> =
-            find::all_public_ips(cx).await?.into_iter().filter_map(|ip| ip.public_ip_id).collect();
+            cx.cloud.client.public_ips().await?.into_iter().filter_map(|ip| ip.public_ip_id).collect();
         let intent = Intent {
             slot: "public ip".to_owned(),
             kind: ResourceKind::PublicIp,

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::{Key, ReadyVm};
@@ -21,7 +20,7 @@ use crate::{
     domain::plan::{SshInterface, SshPlan},
     oapi::{
         Progress,
-        types::{ReadConsoleOutput, Vm, VmState},
+        types::{Vm, VmState},
     },
 };
 
@@ -155,9 +154,7 @@ fn address(ssh: &SshPlan, vm: &ReadyVm) -> Result<String, StepError> {
 }
 
 async fn show_console(cx: &Cx, vm: &str) {
-    let Ok(answer) = cx.cloud.client.call(&ReadConsoleOutput { vm_id: vm.to_owned() }).await else { return };
-    let bytes = STANDARD.decode(answer.console_output.as_bytes()).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+    let Ok(text) = cx.cloud.client.console(vm).await else { return };
     let lines: Vec<&str> = text.lines().collect();
     if lines.is_empty() {
         cx.say("the VM's console is empty").await;

@@ -23,7 +23,7 @@ impl Step for FreeName<'_> {
 
     async fn run(&self, cx: &Cx) -> Result<(), StepError> {
         for image in &self.old.existing {
-            gone(cx.cloud.client.call(&DeleteImage { image_id: image.id.clone() }).await)?;
+            cx.cloud.client.delete(&DeleteImage { image_id: image.id.clone() }).await?;
             let kept = image.snapshots.join(", ");
             cx.say(format!(
                 "removed the old OMI {} to free its name; its snapshots are still there: {kept}",
@@ -53,7 +53,7 @@ impl Step for ReplaceOmi<'_> {
         }
         for snapshot in self.old.existing.iter().flat_map(|image| &image.snapshots) {
             // The new OMI is good whatever happens here, and failing now would remove it.
-            match gone(cx.cloud.client.call(&DeleteSnapshot { snapshot_id: snapshot.clone() }).await) {
+            match cx.cloud.client.delete(&DeleteSnapshot { snapshot_id: snapshot.clone() }).await {
                 Ok(()) => cx.say(format!("removed snapshot {snapshot} of the old OMI")).await,
                 Err(error) => {
                     cx.say(format!("could not remove snapshot {snapshot} of the old OMI: {error}")).await
@@ -61,13 +61,5 @@ impl Step for ReplaceOmi<'_> {
             }
         }
         Ok(())
-    }
-}
-
-fn gone<T>(result: Result<T, crate::oapi::OapiError>) -> Result<(), StepError> {
-    match result {
-        Ok(_) => Ok(()),
-        Err(error) if error.is_not_found() => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }
