@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
-use crate::domain::{BuildId, BuildState};
+use crate::domain::{BuildId, BuildState, on_error::Release};
 
 /// Long flags that Packer spells with one dash.
 const PACKER_FLAGS: &[&str] = &[
@@ -64,6 +64,10 @@ pub enum ClientCommand {
     Logs(LogsArgs),
     /// Stop a build and remove what it made.
     Cancel(BuildRef),
+    /// Let a build go on whose VM is held after an error.
+    Release(ReleaseArgs),
+    /// Remove now what a build has left or kept in the cloud.
+    Cleanup(BuildRef),
     /// Ask for the same again as a new build.
     Retry(BuildRef),
     /// List what a build made in the cloud, and what became of it.
@@ -140,9 +144,16 @@ pub struct BuildArgs {
     /// What to bake.
     #[command(flatten)]
     pub template: TemplateArgs,
-    /// What to do when the build fails: `cleanup` (others are not supported yet).
+    /// What to do when the build fails: `cleanup`, `abort`, `hold` (or `ask`), `run-cleanup-provisioner`.
     #[arg(long = "on-error", value_name = "ACTION")]
     pub on_error: Option<String>,
+    /// How long things are kept or held after an error, such as `2h`.
+    #[arg(long = "keep-for", value_name = "TIME")]
+    pub keep_for: Option<String>,
+    /// A file with public keys that a held or kept VM lets in; with `--on-error` other than `cleanup` the keys in `~/.ssh`
+    /// are sent unless this is given.
+    #[arg(long = "authorized-keys", value_name = "FILE")]
+    pub authorized_keys: Vec<PathBuf>,
     /// A name to find the build by.
     #[arg(long)]
     pub name: Option<String>,
@@ -215,6 +226,24 @@ pub struct BuildRef {
     /// The build.
     #[arg(value_name = "ID")]
     pub build: BuildId,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `fournil release`.
+#[derive(Debug, Clone, Args)]
+pub struct ReleaseArgs {
+    /// The build.
+    #[arg(value_name = "ID")]
+    pub build: BuildId,
+    /// How it goes on: `cleanup`, `keep` (it ends, what it made stays for a while), or `retry` (the failed step again, on the
+    /// same VM).
+    #[arg(long, default_value = "cleanup", value_name = "HOW")]
+    pub then: Release,
+    /// Only this run.
+    #[arg(long)]
+    pub run: Option<String>,
     /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,

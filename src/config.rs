@@ -36,6 +36,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("capabilities", "FOURNIL_CAPABILITIES"),
     ("lease", "FOURNIL_LEASE"),
     ("drain_timeout", "FOURNIL_DRAIN_TIMEOUT"),
+    ("build_timeout", "FOURNIL_BUILD_TIMEOUT"),
     ("allowed_endpoints", "FOURNIL_ALLOWED_ENDPOINTS"),
     ("log_format", "FOURNIL_LOG_FORMAT"),
     ("limits.archive", "FOURNIL_LIMITS_ARCHIVE"),
@@ -71,6 +72,8 @@ pub struct Config {
     pub lease: Duration,
     /// How long runs may go on after SIGTERM before they are handed over.
     pub drain_timeout: Duration,
+    /// How long a build may take whose request has no `timeout`.
+    pub build_timeout: Duration,
     /// Which API endpoints templates may name.
     pub allowed_endpoints: AllowedEndpoints,
     /// How fournil's own log looks.
@@ -253,6 +256,7 @@ impl Config {
             capabilities: settings.list("capabilities", capability)?.into_iter().collect(),
             lease: settings.duration("lease", 30, 3, 3600)?,
             drain_timeout: settings.duration("drain_timeout", 20, 0, 24 * 3600)?,
+            build_timeout: settings.duration("build_timeout", 12 * 3600, 1, 7 * 24 * 3600)?,
             allowed_endpoints: AllowedEndpoints { hosts, loopback: listen.ip().is_loopback() },
             log_format: settings.parsed("log_format", LogFormat::from_str)?.unwrap_or_default(),
             limits: Limits {

@@ -74,6 +74,7 @@ fn a_file_can_say_everything() {
         capabilities = ["chroot", "shell-local"]
         lease = "1m"
         drain_timeout = "5m"
+        build_timeout = "6h"
         allowed_endpoints = ["oapi.example.org", "127.0.0.1:8090"]
         log_format = "json"
         [limits]
@@ -93,6 +94,7 @@ fn a_file_can_say_everything() {
         ["chroot", "shell-local"]
     );
     assert_eq!(config.allowed_endpoints.hosts.len(), 2);
+    assert_eq!(config.build_timeout, Duration::from_secs(6 * 3600));
     assert_eq!(
         config.limits,
         Limits { archive: 128 << 20, request: 1 << 20, log_line: 8192, log_build: 1 << 30 }

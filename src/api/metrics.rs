@@ -56,8 +56,29 @@ fn write(totals: &Totals, workers: &[WorkerRow], version: &str) -> String {
     for kind in ["keypair", "security_group", "public_ip", "vm", "volume", "snapshot", "image"] {
         text.sample("fournil_resources_live", &[("kind", kind)], count(&totals.resources, kind) as f64);
     }
-    text.metric("fournil_cleanups_open", "Runs that have ended and whose cleanup has not.");
-    text.sample("fournil_cleanups_open", &[], totals.cleanups as f64);
+    let singles = [
+        ("fournil_cleanups_open", "Runs that have ended and whose cleanup has not.", totals.cleanups as f64),
+        (
+            "fournil_cleanup_oldest_seconds",
+            "How long ago the oldest run ended whose cleanup has not.",
+            totals.oldest_cleanup_seconds,
+        ),
+        (
+            "fournil_cleanup_failing_resources",
+            "Resources that could not be removed so far; fournil goes on trying.",
+            totals.stubborn as f64,
+        ),
+        (
+            "fournil_runs_kept",
+            "Runs that keep what they made for a while after an error (on_error: abort).",
+            totals.kept as f64,
+        ),
+        ("fournil_runs_held", "Runs whose VM is held for a person (on_error: hold).", totals.held as f64),
+    ];
+    for (name, help, value) in singles {
+        text.metric(name, help);
+        text.sample(name, &[], value);
+    }
     text.metric("fournil_workers", "Worker processes.");
     for (word, draining) in [("false", false), ("true", true)] {
         let found = workers.iter().filter(|worker| worker.draining == draining).count();

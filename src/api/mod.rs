@@ -61,6 +61,8 @@ pub struct ApiLimits {
     pub max_wait: Duration,
     /// Archives that are in memory at the same time.
     pub uploads: usize,
+    /// How long a build may take whose request does not say.
+    pub build_timeout: Duration,
     /// Names of this server beside `localhost` and addresses; `*`: any.
     pub hosts: Vec<String>,
     /// What `{{env}}` can read in a template.
@@ -81,6 +83,7 @@ impl Default for ApiLimits {
             body_timeout: Duration::from_secs(120),
             max_wait: Duration::from_secs(60),
             uploads: 4,
+            build_timeout: Duration::from_secs(12 * 3600),
             hosts: Vec::new(),
             env_allowed: BTreeMap::new(),
             request: RequestLimits::default(),
@@ -140,6 +143,8 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(builds::validate::validate))
         .routes(routes!(builds::get::get))
         .routes(routes!(builds::cancel::cancel))
+        .routes(routes!(builds::release::release))
+        .routes(routes!(builds::cleanup::cleanup))
         .routes(routes!(builds::retry::retry))
         .routes(routes!(logs::logs))
         .routes(routes!(builds::steps::steps))

@@ -77,8 +77,13 @@ pub struct Envelope {
     pub priority: Option<i32>,
     /// How long the build may take from the start of its first run, e.g. `2h`.
     pub timeout: Option<String>,
-    /// What happens to the resources of a run that failed: `cleanup`.
+    /// What happens after an error: `cleanup` (the default), `abort` (what was made is kept for a while), `hold` (the VM
+    /// waits for a person; Packer's `ask`) or `run-cleanup-provisioner` (that provisioner, then as `abort`).
     pub on_error: Option<String>,
+    /// How long things are kept or held after an error, e.g. `2h`; usually 1 h for `hold`, 24 h for the others.
+    pub keep_for: Option<String>,
+    /// Public keys that a held or kept VM lets in, in OpenSSH's form.
+    pub authorized_keys: Option<Vec<String>>,
     /// What people call the build.
     pub name: Option<String>,
 }

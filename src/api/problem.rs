@@ -101,13 +101,26 @@ pub enum ApiError {
         state: BuildState,
     },
     /// The build has not ended.
-    #[error("Build {build} is {state}. Wait for its end or cancel it before you retry it.")]
+    #[error("Build {build} is {state}. Wait for its end, or cancel it, before you ask for this.")]
     NotFinished {
         /// The build.
         build: BuildId,
         /// Its state.
         state: BuildState,
     },
+    /// No run of the build is held.
+    #[error("Nothing of build {build} is held: it is {state}.")]
+    NotHeld {
+        /// The build.
+        build: BuildId,
+        /// Its state.
+        state: BuildState,
+    },
+    /// A step cannot be run again.
+    #[error(
+        "Build {0} has no time left or was cancelled, so no step can be run again; release it with `cleanup` or `keep`."
+    )]
+    NotAgain(BuildId),
     /// A page of another site sent the request.
     #[error("Pages of other sites may not send requests here (origin `{0}`).")]
     ForeignOrigin(String),
@@ -167,6 +180,8 @@ impl ApiError {
             }
             Self::AlreadyFinished { .. } => new(409, "build_finished", "The build has ended"),
             Self::NotFinished { .. } => new(409, "build_not_finished", "The build has not ended"),
+            Self::NotHeld { .. } => new(409, "not_held", "Nothing is held"),
+            Self::NotAgain(_) => new(409, "no_time_left", "The step cannot be run again"),
             Self::ForeignOrigin(_) => new(403, "foreign_origin", "Requests of other sites are refused"),
             Self::ForeignHost(_) => new(403, "foreign_host", "The server is not known under this name"),
             Self::NotReady(_) => new(503, "not_ready", "The server is not ready").retryable(),

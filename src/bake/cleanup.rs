@@ -111,7 +111,9 @@ async fn one(cx: &Cx, row: &Resource) -> Result<Option<String>, StepError> {
     }
 }
 
-const fn label(kind: ResourceKind) -> &'static str {
+/// What people call it.
+#[must_use]
+pub const fn label(kind: ResourceKind) -> &'static str {
     match kind {
         ResourceKind::Keypair => "key pair",
         ResourceKind::SecurityGroup => "security group",

@@ -76,6 +76,12 @@ impl StepError {
         matches!(self, Self::Store(StoreError::LeaseLost(_)) | Self::Stopped(StopReason::LeaseLost))
     }
 
+    /// A refusal of the cloud as a problem that can be added to.
+    #[must_use]
+    pub fn describe(error: &OapiError) -> Problem {
+        of_oapi(error)
+    }
+
     /// The problem with the run's secrets replaced in every text: the cloud and scripts repeat what they were given.
     #[must_use]
     pub fn shown(&self, step: &str, redactor: &Redactor) -> Problem {
@@ -193,6 +199,12 @@ fn of_stop(reason: StopReason) -> Problem {
             "the build did not end within its `timeout`",
         )
         .with_hint("Give the build a longer `timeout`, or look in its log for what took so long."),
+        StopReason::StepTimedOut => Problem::new(
+            504,
+            "step_timeout",
+            "A step ran out of time",
+            "the step did not end within the time that it may take",
+        ),
         StopReason::LeaseLost | StopReason::HandOver => {
             Problem::new(503, "handed_over", "Another worker goes on with the run", reason.to_string())
                 .retryable()

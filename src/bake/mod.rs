@@ -8,6 +8,7 @@ mod find;
 mod late;
 pub mod osc_bsu;
 pub mod oven;
+pub mod reach;
 mod remove;
 pub mod steps;
 pub mod stop;

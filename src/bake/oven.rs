@@ -15,15 +15,25 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sqlx::PgPool;
 
-use super::{error::StepError, stop::Stop};
+use super::{
+    error::StepError,
+    stop::{Stop, StopReason},
+};
 use crate::{
     credentials::vault::Vault,
-    domain::{RunPlan, StepState},
+    domain::{OnError, RunPlan, StepState},
     logs::LogWriter,
     oapi::{Client, Waits},
     queue::Lease,
     store::{StoreError, journal},
 };
+
+/// How long a step may take that does not say. Throttled calls are tried for ten minutes.
+const STEP: Duration = Duration::from_secs(30 * 60);
+
+/// How long a step whose time is over may take to stop by itself: a call that is on its way is waited for, because what it
+/// makes must be recorded.
+const STOPPING: Duration = Duration::from_secs(5 * 60);
 
 /// How long a write waits before it is tried again while the database is away.
 const STORE_RETRY: Duration = Duration::from_millis(500);
@@ -85,6 +95,8 @@ pub struct Cx {
     pub plan: Arc<RunPlan>,
     /// Which attempt this is, from 1.
     pub attempt: i32,
+    /// What happens after an error.
+    pub on_error: OnError,
     /// The cloud.
     pub cloud: Cloud,
     /// The log, labelled with the step.
@@ -142,6 +154,11 @@ pub trait Step: Send + Sync {
     const NAME: &'static str;
     /// What later steps need of it.
     type Output: Serialize + DeserializeOwned + Send;
+
+    /// How long it may take at most, so that nothing hangs. What it waits for has limits of its own, which tell more.
+    fn deadline(&self) -> Duration {
+        STEP
+    }
 
     /// Does the work.
     fn run(&self, cx: &Cx) -> impl Future<Output = Result<Self::Output, StepError>> + Send;
@@ -207,11 +224,12 @@ impl Oven {
         }
         self.cx.stop.check()?;
         let ordinal = self.next_ordinal.fetch_add(1, Ordering::Relaxed);
-        let cx = Cx { log: self.cx.log.for_step(S::NAME), ..self.cx.clone() };
+        let stop = self.cx.stop.for_step();
+        let cx = Cx { log: self.cx.log.for_step(S::NAME), stop, ..self.cx.clone() };
         let (run, attempt) = (cx.plan.name.as_str(), cx.attempt);
         durable!(cx, |db| journal::begin(db, &cx.lease, run, attempt, S::NAME, ordinal))?;
         let started = std::time::Instant::now();
-        let result = step.run(&cx).await;
+        let result = in_time(step, &cx).await;
         // What the step said stands before the event that tells how it ended.
         cx.log.flush().await?;
         match result {
@@ -243,5 +261,29 @@ impl Oven {
                 Err(error)
             }
         }
+    }
+}
+
+/// Runs the step; stops it when its time is over, and drops it if it does not stop.
+async fn in_time<S: Step>(step: &S, cx: &Cx) -> Result<S::Output, StepError> {
+    let deadline = step.deadline();
+    let mut work = Box::pin(step.run(cx));
+    if let Ok(result) = tokio::time::timeout(deadline, &mut work).await {
+        return result;
+    }
+    cx.stop.step_is_late();
+    let late = || {
+        let limit = crate::domain::duration::format(deadline);
+        StepError::found(
+            504,
+            "step_timeout",
+            "A step ran out of time",
+            format!("the step `{}` did not end within {limit}, the most that it may take", S::NAME),
+        )
+        .hint("Its log tells what it waited for. docs/reliability.md lists how long each step may take.")
+    };
+    match tokio::time::timeout(STOPPING, work).await {
+        Ok(Err(StepError::Stopped(StopReason::StepTimedOut))) | Err(_) => Err(late()),
+        Ok(result) => result,
     }
 }

@@ -16,6 +16,8 @@ pub enum StopReason {
     Cancelled,
     /// The build's time is over: clean up, end as failed.
     TimedOut,
+    /// The step's own time is over: clean up, end as failed.
+    StepTimedOut,
     /// Another worker has the run by now: touch nothing.
     LeaseLost,
     /// This worker shuts down: touch nothing more, another one goes on.
@@ -26,7 +28,7 @@ impl StopReason {
     /// Whether this worker still has to clean up.
     #[must_use]
     pub const fn leaves_cleanup_here(self) -> bool {
-        matches!(self, Self::Cancelled | Self::TimedOut)
+        matches!(self, Self::Cancelled | Self::TimedOut | Self::StepTimedOut)
     }
 }
 
@@ -35,6 +37,7 @@ impl fmt::Display for StopReason {
         f.write_str(match self {
             Self::Cancelled => "the build was cancelled",
             Self::TimedOut => "the build's time is over",
+            Self::StepTimedOut => "the step's time is over",
             Self::LeaseLost => "another worker has the run",
             Self::HandOver => "this worker shuts down",
         })
@@ -48,6 +51,8 @@ pub struct Stop {
     abandon: CancellationToken,
     reason: Arc<OnceLock<StopReason>>,
     abandoned: Arc<OnceLock<StopReason>>,
+    /// Of one step, when its own time is over.
+    step: Arc<OnceLock<StopReason>>,
 }
 
 impl Stop {
@@ -65,7 +70,7 @@ impl Stop {
     /// Why the run has to stop, if it has to.
     #[must_use]
     pub fn reason(&self) -> Option<StopReason> {
-        self.abandoned.get().or_else(|| self.reason.get()).copied()
+        self.abandoned.get().or_else(|| self.reason.get()).or_else(|| self.step.get()).copied()
     }
 
     /// Fails if the run has to stop.
@@ -96,7 +101,20 @@ impl Stop {
             abandon: self.abandon.clone(),
             reason: Arc::new(OnceLock::new()),
             abandoned: self.abandoned.clone(),
+            step: Arc::default(),
         }
+    }
+
+    /// The same run in one of its steps, which [`Stop::step_is_late`] can stop alone.
+    #[must_use]
+    pub fn for_step(&self) -> Self {
+        Self { bake: self.bake.child_token(), step: Arc::default(), ..self.clone() }
+    }
+
+    /// Stops the step that this is for, and nothing else.
+    pub fn step_is_late(&self) {
+        let _ = self.step.set(StopReason::StepTimedOut);
+        self.bake.cancel();
     }
 }
 
@@ -114,6 +132,12 @@ mod tests {
         assert!(stop.token().is_cancelled());
         assert!(cleanup.check().is_ok());
         assert!(!cleanup.token().is_cancelled());
+
+        let step = Stop::default();
+        let late = step.for_step();
+        late.step_is_late();
+        assert_eq!(late.reason(), Some(StopReason::StepTimedOut));
+        assert!(late.token().is_cancelled() && !step.token().is_cancelled() && step.check().is_ok());
 
         stop.now(StopReason::LeaseLost);
         assert_eq!(stop.reason(), Some(StopReason::LeaseLost));

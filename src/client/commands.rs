@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, future::Future, io::Read, path::Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
 use uuid::Uuid;
 
@@ -13,11 +13,15 @@ use super::{
     model::{Build, BuildList, Line, ResourceList, Validation},
     pack::{self, Package},
     print::{self, Terminal},
+    public_keys,
     server::Server,
 };
 use crate::{
-    cli::{BuildArgs, BuildRef, ClientCommand, ListArgs, LogsArgs, ServerArgs, TemplateArgs, ValidateArgs},
-    domain::{BuildId, BuildState},
+    cli::{
+        BuildArgs, BuildRef, ClientCommand, ListArgs, LogsArgs, ReleaseArgs, ServerArgs, TemplateArgs,
+        ValidateArgs,
+    },
+    domain::{BuildId, BuildState, on_error::Release},
 };
 
 /// The largest template on standard input.
@@ -32,8 +36,10 @@ pub fn server_arguments(command: &ClientCommand) -> &ServerArgs {
         ClientCommand::Validate(arguments) => &arguments.server,
         ClientCommand::List(arguments) => &arguments.server,
         ClientCommand::Logs(arguments) => &arguments.server,
+        ClientCommand::Release(arguments) => &arguments.server,
         ClientCommand::Show(arguments)
         | ClientCommand::Cancel(arguments)
+        | ClientCommand::Cleanup(arguments)
         | ClientCommand::Retry(arguments)
         | ClientCommand::Resources(arguments) => &arguments.server,
     }
@@ -55,6 +61,10 @@ pub async fn run(
         ClientCommand::Validate(arguments) => client.unless_interrupted(client.validate(&arguments)).await,
         ClientCommand::List(arguments) => client.unless_interrupted(client.list(&arguments)).await,
         ClientCommand::Show(BuildRef { build, .. }) => client.unless_interrupted(client.show(build)).await,
+        ClientCommand::Release(arguments) => client.unless_interrupted(client.release(&arguments)).await,
+        ClientCommand::Cleanup(BuildRef { build, .. }) => {
+            client.unless_interrupted(client.cleanup(build)).await
+        }
         ClientCommand::Cancel(BuildRef { build, .. }) => {
             client.unless_interrupted(client.cancel(build)).await
         }
@@ -88,6 +98,10 @@ impl Client<'_> {
         let mut add =
             |name: &str, value: Option<String>| query.extend(value.map(|value| (name.to_owned(), value)));
         add("on_error", arguments.on_error.clone());
+        add("keep_for", arguments.keep_for.clone());
+        for key in public_keys::public_keys(&arguments.authorized_keys, arguments.on_error.as_deref())? {
+            add("authorized_key", Some(key));
+        }
         add("name", arguments.name.clone());
         add("priority", arguments.priority.map(|priority| priority.to_string()));
         add("timeout", arguments.timeout.clone());
@@ -272,6 +286,41 @@ impl Client<'_> {
                 .terminal
                 .say(&format!("Build {build} is being cancelled; what it made is removed first."))?,
         }
+        Ok(())
+    }
+
+    async fn release(&self, arguments: &ReleaseArgs) -> Result<(), ClientError> {
+        let build = arguments.build;
+        let mut body = json!({ "then": arguments.then });
+        if let Some(run) = &arguments.run {
+            body["run"] = json!(run);
+        }
+        let answer = self.server.post_json(&format!("builds/{build}/release"), &body).await?;
+        if self.json {
+            self.terminal.json(&answer)?;
+            return Ok(());
+        }
+        let then = match arguments.then {
+            Release::Cleanup => "what it made is being removed",
+            Release::Keep => "what it made stays for a while",
+            Release::Retry => "the failed step is run again",
+        };
+        self.terminal.say(&format!("Build {build} goes on: {then}."))?;
+        Ok(())
+    }
+
+    async fn cleanup(&self, build: BuildId) -> Result<(), ClientError> {
+        let answer = self.server.post_json(&format!("builds/{build}/cleanup"), &json!({})).await?;
+        if self.json {
+            self.terminal.json(&answer)?;
+            return Ok(());
+        }
+        let text = match self.server.read::<Build>(answer)?.leftovers.len() {
+            0 => format!("Nothing of build {build} is left."),
+            1 => format!("1 thing that build {build} left is being removed."),
+            count => format!("{count} things that build {build} left are being removed."),
+        };
+        self.terminal.say(&text)?;
         Ok(())
     }
 

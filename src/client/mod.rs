@@ -7,6 +7,7 @@ mod machine;
 mod model;
 mod pack;
 mod print;
+mod public_keys;
 mod server;
 mod sse;
 #[cfg(test)]

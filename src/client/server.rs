@@ -123,6 +123,11 @@ impl Server {
         self.json(|| Ok(self.request(Method::POST, path, &[])?.header("Idempotency-Key", key))).await
     }
 
+    /// Posts a small JSON body, to something that is harmless to ask for twice.
+    pub async fn post_json(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.json(|| Ok(self.request(Method::POST, path, &[])?.json(body))).await
+    }
+
     fn request(
         &self,
         method: Method,

@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod duration;
 pub mod ids;
 pub mod log;
+pub mod on_error;
 pub mod plan;
 pub mod problem;
 pub mod provisioner;
@@ -13,6 +14,7 @@ pub mod state;
 
 pub use artifact::Artifact;
 pub use ids::{BuildId, ResourceId, RunId};
+pub use on_error::OnError;
 pub use plan::{BuildPlan, RunPlan};
 pub use problem::Problem;
 pub use state::{BuildState, CleanupState, RunState, StepState};

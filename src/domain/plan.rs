@@ -60,6 +60,17 @@ impl Builder {
         }
     }
 
+    /// Whether the user has a key to the VM, since the template brings it.
+    #[must_use]
+    pub fn has_own_key(&self) -> bool {
+        match self {
+            Self::OscBsu(plan) => match &plan.communicator {
+                Communicator::Ssh(ssh) => ssh.password.is_some() || ssh.private_key.is_some(),
+                Communicator::None => false,
+            },
+        }
+    }
+
     /// The name of the OMI, for builders that make one.
     #[must_use]
     pub fn omi_name(&self) -> Option<&str> {
@@ -132,12 +143,18 @@ pub struct OmiPlan {
 /// The VM to launch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VmPlan {
-    /// `vm_type`.
+    /// `vm_type`, or the first of `vm_types`.
     pub vm_type: String,
+    /// The others of `vm_types`, tried in turn when the cloud has no room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_vm_types: Vec<String>,
     /// `source_omi` or `source_omi_filter`.
     pub source: SourceOmi,
-    /// `subregion_name`.
+    /// `subregion_name`, or the first of `subregions`.
     pub subregion: Option<String>,
+    /// The others of `subregions`, tried in turn when the cloud has no room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_subregions: Vec<String>,
     /// `associate_public_ip_address`.
     pub associate_public_ip: bool,
     /// `net_id` or `net_filter`.

@@ -90,7 +90,9 @@ pub async fn run_provisioner(
 
 /// One try, with its pause, within its timeout, until the build is cancelled.
 async fn attempt(provisioner: &Provisioner, cx: &ProvisionContext<'_>) -> Result<(), Failure> {
-    let limit = provisioner.timeout.or(cx.default_timeout).filter(|limit| !limit.is_zero());
+    // A pause lasts as long as it says.
+    let usual = cx.default_timeout.filter(|_| !matches!(provisioner.action, ProvisionerAction::Sleep { .. }));
+    let limit = provisioner.timeout.or(usual).filter(|limit| !limit.is_zero());
     // Boxed because it holds the state of every kind, and is moved around by the timeout and by the caller.
     let work = Box::pin(async {
         if !provisioner.pause_before.is_zero() {

@@ -20,7 +20,7 @@ pub struct Claimed {
     pub name: String,
     /// The attempt it is in.
     pub attempt: i32,
-    /// Whether another worker had it before and its lease ran out.
+    /// Whether another worker had it before and its lease ran out. A run that was held for a person was nobody's.
     pub taken_over: bool,
 }
 
@@ -32,6 +32,7 @@ struct Row {
     attempt: i32,
     lease_token: i64,
     previous_state: RunState,
+    was_held: bool,
 }
 
 impl Row {
@@ -45,7 +46,7 @@ impl Row {
             },
             name: self.name,
             attempt: self.attempt,
-            taken_over: self.previous_state == RunState::Running,
+            taken_over: self.previous_state == RunState::Running && !self.was_held,
         }
     }
 }
@@ -63,7 +64,7 @@ pub async fn claim(
 ) -> Result<Option<Claimed>, StoreError> {
     let claimed = sqlx::query_as::<_, Row>(
         "WITH next AS (
-             SELECT id, state AS previous_state FROM runs AS candidate
+             SELECT id, state AS previous_state, held_until IS NOT NULL AS was_held FROM runs AS candidate
              WHERE ((state = 'queued' AND run_after <= now()) OR (state = 'running' AND lease_expires_at < now()))
                AND requires <@ $2
                AND (omi_key IS NULL OR NOT EXISTS (
@@ -77,7 +78,7 @@ pub async fn claim(
          SET state = 'running', worker = $1, lease_token = lease_token + 1, lease_expires_at = now() + $3 * interval '1 second',
              started_at = coalesce(started_at, now())
          FROM next WHERE runs.id = next.id
-         RETURNING runs.id, build_id, name, attempt, lease_token, previous_state",
+         RETURNING runs.id, build_id, name, attempt, lease_token, previous_state, was_held",
     )
     .bind(worker)
     .bind(capabilities)
@@ -103,7 +104,7 @@ pub async fn claim_cleanup(
 ) -> Result<Option<Claimed>, StoreError> {
     let row = sqlx::query_as::<_, Row>(
         "WITH next AS (
-             SELECT id, state AS previous_state FROM runs
+             SELECT id, state AS previous_state, false AS was_held FROM runs
              WHERE cleanup IN ('pending', 'failed') AND state IN ('succeeded', 'failed', 'cancelled') AND run_after <= now()
                AND (lease_expires_at IS NULL OR lease_expires_at < now())
              ORDER BY run_after
@@ -112,7 +113,7 @@ pub async fn claim_cleanup(
          )
          UPDATE runs SET worker = $1, lease_token = lease_token + 1, lease_expires_at = now() + $2 * interval '1 second'
          FROM next WHERE runs.id = next.id
-         RETURNING runs.id, build_id, name, attempt, lease_token, previous_state",
+         RETURNING runs.id, build_id, name, attempt, lease_token, previous_state, was_held",
     )
     .bind(worker)
     .bind(lease.as_secs_f64())

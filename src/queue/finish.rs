@@ -100,7 +100,7 @@ pub async fn next_attempt(db: &mut PgConnection, lease: &Lease) -> Result<i32, S
 }
 
 /// Ends the run as decided and gives the lease back. `cleanup` tells whether the reaper still has to remove something;
-/// it looks again after `retry_in`.
+/// it looks again after `retry_in`. What is `kept` is not a leftover until then.
 ///
 /// # Errors
 /// The lease is lost, or the database is away.
@@ -110,17 +110,20 @@ pub async fn finish(
     outcome: &Outcome,
     cleanup: CleanupState,
     retry_in: Duration,
+    kept: bool,
 ) -> Result<(), StoreError> {
     guard(db, lease).await?;
     sqlx::query(
         "UPDATE runs SET state = $2, cleanup = $3, step = NULL, lease_expires_at = NULL, run_after = now() + $4 * interval '1 second',
-             finished_at = coalesce(finished_at, now())
+             finished_at = coalesce(finished_at, now()), held_until = NULL, held = NULL,
+             kept_until = CASE WHEN $5 THEN now() + $4 * interval '1 second' END
          WHERE id = $1",
     )
     .bind(lease.run)
     .bind(outcome.state)
     .bind(cleanup)
     .bind(retry_in.as_secs_f64())
+    .bind(kept)
     .execute(&mut *db)
     .await?;
     builds::refresh(db, lease.build).await?;

@@ -3,6 +3,7 @@
 
 pub mod claim;
 pub mod finish;
+pub mod hold;
 pub mod lease;
 pub mod renew;
 

@@ -48,17 +48,23 @@ pub async fn renew(
     Ok(renewals.into_iter().map(|renewal| (renewal.id, renewal)).collect())
 }
 
-/// Gives a run back at once (with a new token, so that a late renewal cannot take it back), for another worker to go on behind its last finished step.
+/// Gives a run back at once (with a new token, so that a late renewal cannot take it back), for another worker to go on behind
+/// its last finished step. If that is a fresh VM, since provisioning cannot be resumed, the attempt does not count: a build
+/// must survive any number of deploys.
 ///
 /// # Errors
 /// The database is away.
 pub async fn hand_over(pool: &PgPool, lease: &Lease) -> Result<(), StoreError> {
     let mut transaction = pool.begin().await?;
-    sqlx::query("UPDATE runs SET lease_expires_at = now(), lease_token = lease_token + 1 WHERE id = $1 AND lease_token = $2")
-        .bind(lease.run)
-        .bind(lease.token)
-        .execute(&mut *transaction)
-        .await?;
+    sqlx::query(
+        "UPDATE runs SET lease_expires_at = now(), lease_token = lease_token + 1,
+             max_attempts = max_attempts + (step = 'provision')::integer
+         WHERE id = $1 AND lease_token = $2",
+    )
+    .bind(lease.run)
+    .bind(lease.token)
+    .execute(&mut *transaction)
+    .await?;
     super::wake(&mut transaction).await?;
     Ok(transaction.commit().await?)
 }

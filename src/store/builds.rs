@@ -17,7 +17,7 @@ use super::{
     changes::{self, EventKind},
 };
 use crate::{
-    domain::{BuildId, BuildState, CleanupState, RunId, RunState},
+    domain::{BuildId, BuildState, CleanupState, OnError, RunId, RunState},
     queue,
 };
 
@@ -38,8 +38,12 @@ pub struct NewBuild<'a> {
     pub labels: &'a Value,
     /// The higher, the sooner.
     pub priority: i32,
-    /// What happens to the VM after an error: `cleanup`.
-    pub on_error: &'a str,
+    /// What happens after an error.
+    pub on_error: OnError,
+    /// How long things stay after an error, unless it is the usual time.
+    pub keep_for: Option<Duration>,
+    /// Public keys that a held or kept VM lets in.
+    pub authorized_keys: &'a [String],
     /// How long it may take from the start of its first run.
     pub timeout: Option<Duration>,
     /// Name of a stored set of keys.
@@ -82,15 +86,15 @@ pub struct NewRun {
 pub async fn insert(db: &mut PgConnection, build: &NewBuild<'_>, runs: &[NewRun]) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO builds (id, name, labels, priority, on_error, timeout_ms, credentials, template, notices,
-                             request_sealed, context_id, retry_of, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                             request_sealed, context_id, retry_of, created_at, keep_for_ms, authorized_keys)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(build.id)
     .bind(build.name)
     .bind(build.labels)
     .bind(build.priority)
-    .bind(build.on_error)
-    .bind(build.timeout.map(|timeout| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX)))
+    .bind(build.on_error.as_str())
+    .bind(build.timeout.map(millis))
     .bind(build.credentials)
     .bind(build.template)
     .bind(json!(build.notices))
@@ -98,6 +102,8 @@ pub async fn insert(db: &mut PgConnection, build: &NewBuild<'_>, runs: &[NewRun]
     .bind(build.context)
     .bind(build.retry_of)
     .bind(build.created_at)
+    .bind(build.keep_for.map(millis))
+    .bind(build.authorized_keys)
     .execute(&mut *db)
     .await?;
     for (ordinal, run) in (0_i32..).zip(runs) {
@@ -123,6 +129,10 @@ pub async fn insert(db: &mut PgConnection, build: &NewBuild<'_>, runs: &[NewRun]
     queue::wake(db).await
 }
 
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
 #[derive(sqlx::FromRow)]
 struct RunNow {
     id: RunId,
@@ -130,6 +140,8 @@ struct RunNow {
     state: RunState,
     attempt: i32,
     cleanup: CleanupState,
+    held_until: Option<DateTime<Utc>>,
+    kept_until: Option<DateTime<Utc>>,
 }
 
 /// Derives the state of a build from its runs, stores it with its times and its error, and tells the readers. To be
@@ -165,7 +177,7 @@ async fn refresh_with(
         .fetch_one(&mut *db)
         .await?;
     let runs: Vec<RunNow> = sqlx::query_as(
-        "SELECT id, name, state, attempt, cleanup FROM runs WHERE build_id = $1 ORDER BY ordinal",
+        "SELECT id, name, state, attempt, cleanup, held_until, kept_until FROM runs WHERE build_id = $1 ORDER BY ordinal",
     )
     .bind(build)
     .fetch_all(&mut *db)
@@ -206,6 +218,8 @@ fn event(state: BuildState, runs: &[RunNow], changed: Option<RunId>) -> Value {
         data.insert("run_state".to_owned(), json!(run.state));
         data.insert("attempt".to_owned(), json!(run.attempt));
         data.insert("cleanup".to_owned(), json!(run.cleanup));
+        let times = [("held_until", run.held_until), ("kept_until", run.kept_until)];
+        data.extend(times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), json!(time?)))));
     }
     let snapshot: Vec<_> = runs
         .iter()
@@ -266,6 +280,7 @@ pub async fn request_cancel(
     .bind(now)
     .execute(&mut *db)
     .await?;
+    queue::hold::release_for_cancel(db, build).await?;
     let state = refresh(db, build).await?;
     if !state.is_final() {
         sqlx::query("SELECT pg_notify($1, $2)")

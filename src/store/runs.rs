@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{StoreError, journal::guard};
 use crate::{
     credentials::vault::Vault,
-    domain::{RunId, RunPlan, RunState},
+    domain::{OnError, RunId, RunPlan, RunState, on_error::Release},
     queue::{Lease, finish::Outcome},
 };
 
@@ -33,6 +33,16 @@ pub struct RunRow {
     pub context_id: Option<Uuid>,
     /// Until the build's timeout, if it has one.
     pub time_left: Option<Duration>,
+    /// What happens after an error.
+    pub on_error: OnError,
+    /// How long things stay then, unless it is the usual time.
+    pub keep_for: Option<Duration>,
+    /// Public keys that a held or kept VM lets in.
+    pub authorized_keys: Vec<String>,
+    /// Whether it was held for a person, and how that ended; absent: it was not, or still is.
+    pub hold_ended: Option<Release>,
+    /// Whether somebody has asked for the end of the build.
+    pub cancel_requested: bool,
     /// The most often that the removal of one of its resources failed.
     pub cleanup_tries: u32,
 }
@@ -46,6 +56,11 @@ struct Row {
     outcome: Option<Value>,
     context_id: Option<Uuid>,
     seconds_left: Option<f64>,
+    on_error: String,
+    keep_for_ms: Option<i64>,
+    authorized_keys: Vec<String>,
+    hold_ended: Option<Release>,
+    cancel_requested: bool,
     cleanup_tries: i32,
 }
 
@@ -58,6 +73,8 @@ pub async fn load(db: &mut PgConnection, vault: &Vault, run: RunId) -> Result<Ru
         "SELECT plan_sealed, runs.state, attempt, max_attempts, outcome, context_id,
                 extract(epoch FROM coalesce(builds.started_at, now()) + timeout_ms * interval '1 millisecond' - now())::float8
                     AS seconds_left,
+                on_error, keep_for_ms, authorized_keys, cancel_requested_at IS NOT NULL AS cancel_requested,
+                CASE WHEN held_until <= now() THEN coalesce(release, 'cleanup') END AS hold_ended,
                 (SELECT coalesce(max(tries), 0) FROM resources WHERE run_id = runs.id AND resources.state IN ('intent', 'created'))
                     AS cleanup_tries
          FROM runs JOIN builds ON builds.id = build_id
@@ -67,6 +84,7 @@ pub async fn load(db: &mut PgConnection, vault: &Vault, run: RunId) -> Result<Ru
     .fetch_one(db)
     .await?;
     let outcome = row.outcome.map(serde_json::from_value).transpose();
+    let keep_for = row.keep_for_ms.and_then(|time| u64::try_from(time).ok()).map(Duration::from_millis);
     Ok(RunRow {
         plan: Arc::new(vault.open_json(PLAN_COLUMN, run.0, &row.plan_sealed)?),
         state: row.state,
@@ -75,6 +93,11 @@ pub async fn load(db: &mut PgConnection, vault: &Vault, run: RunId) -> Result<Ru
         outcome: outcome.map_err(|source| StoreError::Unreadable { what: "outcome", source })?,
         context_id: row.context_id,
         time_left: row.seconds_left.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()),
+        on_error: row.on_error.parse().unwrap_or_default(),
+        keep_for,
+        authorized_keys: row.authorized_keys,
+        hold_ended: row.hold_ended,
+        cancel_requested: row.cancel_requested,
         cleanup_tries: u32::try_from(row.cleanup_tries).unwrap_or_default(),
     })
 }

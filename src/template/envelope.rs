@@ -14,10 +14,10 @@ use super::{
     request::{BuildRequest, RequestForm, RequestLimits, TemplateSource, invalid_request, not_supported_yet},
     suggest::or_did_you_mean,
 };
-use crate::domain::{Problem, duration, problem::FieldProblem};
+use crate::domain::{OnError, Problem, duration, problem::FieldProblem};
 
 /// Options that stand beside the template in the envelope, or beside the builder in the short form.
-const OPTIONS: [&str; 10] = [
+const OPTIONS: [&str; 12] = [
     "variables",
     "only",
     "except",
@@ -25,6 +25,8 @@ const OPTIONS: [&str; 10] = [
     "priority",
     "timeout",
     "on_error",
+    "keep_for",
+    "authorized_keys",
     "credentials",
     "name",
     "reuse",
@@ -148,9 +150,15 @@ fn options(root: &Node, beside: &[&'static str], limits: &RequestLimits) -> Resu
                 None => checker.wrong(Some(pointer), "`timeout` must be a text like `2h` or `90m`".to_owned()),
             },
             "on_error" => match node.as_text() {
-                Some(text) => checker.on_error(Some(pointer), text),
-                None => checker.wrong(Some(pointer), "`on_error` must be the text `cleanup`".to_owned()),
+                Some(text) => request.on_error = checker.on_error(Some(pointer), text),
+                None => checker.wrong(Some(pointer), "`on_error` must be a text such as `cleanup`".to_owned()),
             },
+            "keep_for" => match node.as_text().map(duration::parse) {
+                Some(Ok(time)) => request.keep_for = Some(time),
+                Some(Err(error)) => checker.wrong(Some(pointer), format!("`keep_for`: {error}")),
+                None => checker.wrong(Some(pointer), "`keep_for` must be a text like `2h` or `90m`".to_owned()),
+            },
+            "authorized_keys" => request.authorized_keys = checker.names(&pointer, name, node),
             "name" => match node.as_text() {
                 Some(text) => request.name = Some(text.to_owned()),
                 None => checker.wrong(Some(pointer), "`name` must be a text".to_owned()),
@@ -197,16 +205,12 @@ impl<'a> Checker<'a> {
         self.not_yet.push(FieldProblem { pointer, line: None, column: None, detail: detail.to_owned() });
     }
 
-    /// Only `cleanup` is done; Packer's other words are known.
-    pub fn on_error(&mut self, pointer: Option<String>, text: &str) {
-        match text {
-            "cleanup" => {}
-            "abort" | "ask" | "run-cleanup-provisioner" | "keep" => self.not_yet(
-                pointer,
-                &format!("`on_error`: `{text}` is not supported yet; resources are always cleaned up, so leave it out"),
-            ),
-            other => self.wrong(pointer, format!("`on_error` must be `cleanup`, not `{}`", shorten(other))),
-        }
+    /// Reads what happens after an error.
+    pub fn on_error(&mut self, pointer: Option<String>, text: &str) -> OnError {
+        text.parse().unwrap_or_else(|why: String| {
+            self.wrong(pointer, format!("`on_error` {why}, not `{}`", shorten(text)));
+            OnError::default()
+        })
     }
 
     fn texts(&mut self, pointer: &str, name: &str, node: &Node, scalars: bool) -> BTreeMap<String, String> {
@@ -260,6 +264,7 @@ impl<'a> Checker<'a> {
 
     /// Checks how much the request holds.
     pub fn bounds(&mut self, request: &BuildRequest) {
+        self.aftermath(request);
         let limits = self.limits;
         let at = |path: String| request.option_pointer(&path);
         if request.labels.len() > limits.max_labels {
@@ -344,6 +349,42 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Checks what is to happen after an error.
+    fn aftermath(&mut self, request: &BuildRequest) {
+        let limits = self.limits;
+        let at = |path: String| request.option_pointer(&path);
+        if let Some(time) = request.keep_for {
+            if request.on_error == OnError::Cleanup {
+                self.wrong(
+                    at("/keep_for".to_owned()),
+                    "`keep_for` needs `on_error`: `abort`, `hold` or `run-cleanup-provisioner`; with `cleanup` nothing is kept".to_owned(),
+                );
+            } else if !(limits.min_timeout..=limits.max_timeout).contains(&time) {
+                let (least, most) =
+                    (duration::format(limits.min_timeout), duration::format(limits.max_timeout));
+                self.wrong(
+                    at("/keep_for".to_owned()),
+                    format!("`keep_for` must lie between {least} and {most}"),
+                );
+            }
+        }
+        if request.authorized_keys.len() > limits.max_authorized_keys {
+            let most = limits.max_authorized_keys;
+            self.wrong(
+                at("/authorized_keys".to_owned()),
+                format!("`authorized_keys` has at most {most} keys"),
+            );
+        }
+        for (index, key) in request.authorized_keys.iter().enumerate().take(limits.max_authorized_keys) {
+            if !is_public_key(key) {
+                self.wrong(
+                    at(format!("/authorized_keys/{index}")),
+                    format!("`{}` is no public key as `ssh-keygen` writes it, such as `ssh-ed25519 AAAA… you@host`", shorten(key)),
+                );
+            }
+        }
+    }
+
     /// Nothing was wrong, or a problem with all that was.
     ///
     /// # Errors
@@ -356,6 +397,11 @@ impl<'a> Checker<'a> {
         }
         if self.not_yet.is_empty() { Ok(()) } else { Err(not_supported_yet(self.not_yet)) }
     }
+}
+
+/// Whether it is one line with one key, without options: such a line goes into `authorized_keys` as it is.
+fn is_public_key(text: &str) -> bool {
+    !text.chars().any(char::is_control) && russh::keys::PublicKey::from_openssh(text).is_ok()
 }
 
 /// So much of a text that a message stays readable.

@@ -86,12 +86,40 @@ fn every_wrong_field_is_listed() {
 #[test]
 fn what_is_not_done_yet_is_refused_by_name() {
     for (field, value) in
-        [("credentials", json!("prod")), ("reuse", json!("identical")), ("on_error", json!("abort"))]
+        [("credentials", json!("prod")), ("reuse", json!("identical"))]
     {
         let problem = from(&json!({"template": {}, field: value})).unwrap_err();
         assert_eq!((problem.status, problem.code.as_str()), (422, "not_supported_yet"));
         assert_eq!(problem.errors[0].pointer.as_deref(), Some(format!("/{field}").as_str()));
         assert!(problem.errors[0].detail.contains(field));
+    }
+}
+
+#[test]
+fn what_happens_after_an_error_can_be_said() {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJXRfRwB1eHkgjnqYYyn8o5nUO6Vx0bFNFfJTQrfZ1nX me@host";
+    let request = from(&json!({
+        "template": {}, "on_error": "ask", "keep_for": "90m", "authorized_keys": [key],
+    }))
+    .unwrap();
+    assert_eq!((request.on_error, request.keep_for), (OnError::Hold, Some(Duration::from_secs(5400))));
+    assert_eq!(request.authorized_keys, [key]);
+    for (options, pointer, part) in [
+        (json!({"keep_for": "1h"}), "/keep_for", "needs `on_error`"),
+        (json!({"on_error": "abort", "keep_for": "9000h"}), "/keep_for", "must lie between"),
+        (json!({"on_error": "abort", "keep_for": 5}), "/keep_for", "must be a text"),
+        (json!({"authorized_keys": ["rubbish"]}), "/authorized_keys/0", "is no public key"),
+        (json!({"authorized_keys": [format!("command=\"x\" {key}")]}), "/authorized_keys/0", "is no public key"),
+        (json!({"authorized_keys": [format!("{key}\nssh-rsa A")]}), "/authorized_keys/0", "is no public key"),
+        (json!({"authorized_keys": vec![key; 17]}), "/authorized_keys", "at most 16 keys"),
+    ] {
+        let mut body = options.clone();
+        body["template"] = json!({});
+        let problem = from(&body).unwrap_err();
+        let found = problem.errors.iter().any(|error| {
+            error.pointer.as_deref() == Some(pointer) && error.detail.contains(part)
+        });
+        assert!(found, "{options}: {problem:#?}");
     }
 }
 

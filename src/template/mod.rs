@@ -17,9 +17,10 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 pub use context::{ContextFolder, ContextLimits};
+pub use json::pointer_token;
 pub use query::QueryOptions;
 pub use render::{LateData, render_late};
-pub use request::{BuildRequest, OnError, RequestForm, RequestLimits, TemplateSource};
+pub use request::{BuildRequest, RequestForm, RequestLimits, TemplateSource};
 
 use crate::domain::{BuildPlan, Problem};
 

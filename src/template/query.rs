@@ -10,8 +10,18 @@ use super::{
 use crate::domain::{Problem, duration, problem::FieldProblem};
 
 /// The names a query may hold, besides `var.NAME` and `label.NAME`.
-const NAMES: [&str; 8] =
-    ["only", "except", "name", "timeout", "priority", "on_error", "template", "credentials"];
+const NAMES: [&str; 10] = [
+    "only",
+    "except",
+    "name",
+    "timeout",
+    "priority",
+    "on_error",
+    "keep_for",
+    "authorized_key",
+    "template",
+    "credentials",
+];
 
 /// Options of a build from the query string.
 #[derive(Clone, Default, PartialEq)]
@@ -32,6 +42,10 @@ pub struct QueryOptions {
     pub priority: i32,
     /// `on_error=cleanup`
     pub on_error: Option<String>,
+    /// `keep_for=2h`
+    pub keep_for: Option<Duration>,
+    /// `authorized_key=ssh-ed25519 AAAA…`, may be repeated.
+    pub authorized_keys: Vec<String>,
     /// `template=PATH`: the template's path in the folder.
     pub template: Option<String>,
     /// `credentials=NAME`
@@ -59,7 +73,7 @@ impl QueryOptions {
         let list = |value: &str| {
             value.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>()
         };
-        if !matches!(name, "only" | "except") {
+        if !matches!(name, "only" | "except" | "authorized_key") {
             if seen.iter().any(|other| other == name) {
                 return Err(format!("the query parameter `{name}` is given twice"));
             }
@@ -85,13 +99,17 @@ impl QueryOptions {
                     value.parse().map_err(|_| format!("`priority` must be a whole number, not `{value}`"))?;
             }
             "on_error" => self.on_error = Some(value.to_owned()),
+            "keep_for" => {
+                self.keep_for = Some(duration::parse(value).map_err(|error| format!("`keep_for`: {error}"))?);
+            }
+            "authorized_key" => self.authorized_keys.push(value.to_owned()),
             "template" => self.template = Some(value.to_owned()),
             "credentials" => self.credentials = Some(value.to_owned()),
             other => {
                 let hint = or_did_you_mean(
                     other,
                     NAMES,
-                    "known are var.NAME, label.NAME, only, except, name, timeout, priority, on_error and template",
+                    "known are var.NAME, label.NAME, only, except, name, timeout, priority, on_error, keep_for, authorized_key and template",
                 );
                 return Err(format!("there is no query parameter `{other}`; {hint}"));
             }
@@ -119,9 +137,11 @@ impl QueryOptions {
         request.priority = self.priority;
         request.timeout = self.timeout;
         request.name = self.name;
+        request.keep_for = self.keep_for;
+        request.authorized_keys = self.authorized_keys;
         let mut checker = Checker::new(limits);
         if let Some(on_error) = &self.on_error {
-            checker.on_error(None, on_error);
+            request.on_error = checker.on_error(None, on_error);
         }
         if self.credentials.is_some() {
             checker.not_yet(None, "`credentials` (stored sets) is not supported yet; put the keys into the builder's options or the server's environment");
@@ -150,7 +170,8 @@ mod tests {
             ("label.team", "web"),
             ("timeout", "2h"),
             ("priority", "-3"),
-            ("on_error", "cleanup"),
+            ("on_error", "run-cleanup-provisioner"),
+            ("keep_for", "2h"),
             ("name", "nightly"),
         ])
         .unwrap();
@@ -158,6 +179,7 @@ mod tests {
         assert_eq!(request.only, ["a", "b", "c"]);
         assert_eq!(request.labels["team"], "web");
         assert_eq!(request.timeout, Some(Duration::from_secs(7200)));
+        assert_eq!(request.on_error, crate::domain::OnError::RunCleanupProvisioner);
         assert_eq!((request.priority, request.name.as_deref()), (-3, Some("nightly")));
     }
 
@@ -169,7 +191,9 @@ mod tests {
             (vec![("timeout", "9999h")], "must lie between"),
             (vec![("priority", "high")], "whole number"),
             (vec![("name", "a"), ("name", "b")], "given twice"),
-            (vec![("on_error", "ask")], "not supported yet"),
+            (vec![("on_error", "explode")], "must be `cleanup`"),
+            (vec![("keep_for", "1h")], "needs `on_error`"),
+            (vec![("on_error", "hold"), ("authorized_key", "x")], "is no public key"),
             (vec![("credentials", "prod")], "not supported yet"),
             (vec![("var.", "x")], "no query parameter `var.`"),
         ] {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{context::ContextFolder, envelope, query::QueryOptions};
-use crate::domain::{Problem, problem::FieldProblem};
+use crate::domain::{OnError, Problem, problem::FieldProblem};
 
 /// A build as it was asked for. Its serial form holds secrets (the template, the variables) and is only for the vault.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,12 @@ pub struct BuildRequest {
     /// What happens to the resources of a run that failed.
     #[serde(default)]
     pub on_error: OnError,
+    /// How long they stay, if they do; absent: the usual time of `on_error`.
+    #[serde(default)]
+    pub keep_for: Option<Duration>,
+    /// Public keys in OpenSSH's form that a held or kept VM lets in.
+    #[serde(default)]
+    pub authorized_keys: Vec<String>,
     /// Name of a stored set of credentials. Always absent for now: a request that names one is refused.
     #[serde(default)]
     pub credentials: Option<String>,
@@ -78,15 +84,6 @@ pub enum RequestForm {
     Text,
 }
 
-/// What happens to the resources of a run that failed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnError {
-    /// They are deleted.
-    #[default]
-    Cleanup,
-}
-
 /// How much a request may hold.
 #[derive(Debug, Clone)]
 pub struct RequestLimits {
@@ -108,6 +105,8 @@ pub struct RequestLimits {
     pub min_timeout: Duration,
     /// The longest timeout.
     pub max_timeout: Duration,
+    /// Number of public keys.
+    pub max_authorized_keys: usize,
     /// `priority` lies between minus this and this.
     pub max_priority: i32,
 }
@@ -124,6 +123,7 @@ impl Default for RequestLimits {
             max_selected: 128,
             min_timeout: Duration::from_secs(1),
             max_timeout: Duration::from_secs(7 * 24 * 3600),
+            max_authorized_keys: 16,
             max_priority: 1000,
         }
     }
@@ -191,6 +191,8 @@ impl BuildRequest {
             priority: 0,
             timeout: None,
             on_error: OnError::Cleanup,
+            keep_for: None,
+            authorized_keys: Vec::new(),
             credentials: None,
             name: None,
             reuse: None,

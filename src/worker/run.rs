@@ -1,27 +1,27 @@
 //! One claimed run from where it stands to its end: attempts, the decision what it ends as, cleanup, the final state.
 //! Every way out leaves the run either ended, or in a state from which another worker goes on.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::FutureExt;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::Kitchen;
+use super::{
+    Kitchen,
+    ending::{CLEANUP_RETRY, clean, clean_up, conclude, decide},
+};
 use crate::{
-    bake::{self, Cx, Failure, StepError, Stop, StopReason, cleanup},
+    bake::{self, Cx, Failure, StepError, Stop, StopReason},
     domain::{Artifact, CleanupState, Problem, RunState, log::Output},
     logs::{LogWriter, Redactor},
     queue::{self, Claimed, finish, finish::Outcome},
     store::{
-        StoreError, builds, ledger,
+        StoreError, builds,
         runs::{self, RunRow},
     },
     template::{ContextFolder, ContextLimits},
 };
-
-/// First and longest pause of the reaper between two passes over a run's leftovers.
-const CLEANUP_RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1800));
 
 /// What a worker has open for a run.
 struct Bench {
@@ -82,8 +82,15 @@ async fn end_unreadable(kitchen: &Kitchen, claimed: &Claimed, error: &StoreError
         let mut transaction = kitchen.store.begin().await?;
         finish::decide(&mut transaction, &claimed.lease, &claimed.name, claimed.attempt, &failed, &[])
             .await?;
-        finish::finish(&mut transaction, &claimed.lease, &failed, CleanupState::Pending, CLEANUP_RETRY.1)
-            .await?;
+        finish::finish(
+            &mut transaction,
+            &claimed.lease,
+            &failed,
+            CleanupState::Pending,
+            CLEANUP_RETRY.1,
+            false,
+        )
+        .await?;
         Ok(transaction.commit().await?)
     }
     .await;
@@ -104,7 +111,7 @@ async fn fail_after_panic(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> 
     );
     let outcome = row.outcome.clone().unwrap_or(Outcome { state: RunState::Failed, error: Some(problem) });
     decide(kitchen, claimed, stop, &row, &outcome, &[]).await?;
-    let result = conclude(kitchen, claimed, stop, row, &log, outcome).await;
+    let result = conclude(kitchen, claimed, stop, &row, &log, outcome).await;
     let closed = log.close().await;
     result?;
     Ok(closed?)
@@ -133,14 +140,14 @@ async fn try_work(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(
     let result = async {
         match row.outcome.clone() {
             // The bake is over; only the cleanup was interrupted.
-            Some(outcome) => conclude(kitchen, claimed, stop, row, &log, outcome).await,
+            Some(outcome) => conclude(kitchen, claimed, stop, &row, &log, outcome).await,
             None => {
                 begin(kitchen, claimed, &row).await?;
                 let (row, ended) = attempts(kitchen, claimed, stop, row, &log).await?;
                 match ended {
                     Ended::As(outcome, artifacts) => {
                         decide(kitchen, claimed, stop, &row, &outcome, &artifacts).await?;
-                        conclude(kitchen, claimed, stop, row, &log, *outcome).await
+                        conclude(kitchen, claimed, stop, &row, &log, *outcome).await
                     }
                     Ended::Elsewhere(reason) => {
                         if reason == StopReason::HandOver {
@@ -267,7 +274,7 @@ async fn attempts(
                     Ended::As(Box::new(Outcome { state: RunState::Failed, error: Some(error) }), Vec::new()),
                 ));
             }
-            None => {}
+            Some(StopReason::StepTimedOut) | None => {}
         }
         if matches!(failure.error, StepError::Interrupted) && row.attempt < row.max_attempts {
             let say = log.for_step("worker");
@@ -318,6 +325,7 @@ async fn bench(
         lease: claimed.lease.clone(),
         plan: row.plan.clone(),
         attempt: row.attempt,
+        on_error: row.on_error,
         cloud,
         log: log.clone(),
         stop,
@@ -354,134 +362,13 @@ async fn unpack(kitchen: &Kitchen, row: &RunRow) -> Result<TempDir, StepError> {
     unpacked.await.map_err(|error| failed(error.to_string()))?.map_err(failed)
 }
 
-async fn decide(
-    kitchen: &Kitchen,
-    claimed: &Claimed,
-    stop: &Stop,
-    row: &RunRow,
-    outcome: &Outcome,
-    artifacts: &[Artifact],
-) -> Result<(), StepError> {
-    let decided = Decided { store: &kitchen.store, stop };
-    crate::bake::oven::durable!(decided, |db| async {
-        finish::decide(db, &claimed.lease, &row.plan.name, row.attempt, outcome, artifacts).await?;
-        builds::refresh_after(db, claimed.lease.build, claimed.lease.run).await
-    })?;
-    Ok(())
-}
-
-/// Lends its parts to `durable!`.
-struct Decided<'a> {
-    store: &'a sqlx::PgPool,
-    stop: &'a Stop,
-}
-
-impl Decided<'_> {
-    const fn store_and_stop(&self) -> (&sqlx::PgPool, &Stop) {
-        (self.store, self.stop)
-    }
-}
-
-/// Cleans up and ends the run as decided.
-async fn conclude(
-    kitchen: &Kitchen,
-    claimed: &Claimed,
-    stop: &Stop,
-    row: RunRow,
-    log: &LogWriter,
-    outcome: Outcome,
-) -> Result<(), StepError> {
-    let remaining = clean(kitchen, claimed, stop, &row, log).await?;
-    end(kitchen, claimed, stop, &row, log, &outcome, &remaining).await
-}
-
 async fn try_finish_cleanup(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(), StepError> {
     let row = load(kitchen, claimed).await?;
     let log = open_log(kitchen, claimed, &row);
     let outcome = row.outcome.clone().unwrap_or(Outcome { state: row.state, error: None });
-    let result = conclude(kitchen, claimed, stop, row, &log, outcome).await;
+    let result = clean_up(kitchen, claimed, stop, &row, &log, outcome).await;
     let closed = log.close().await;
     give_back(kitchen, claimed, &result).await?;
     result?;
     Ok(closed?)
-}
-
-/// One pass over what is left; answers what remains.
-async fn clean(
-    kitchen: &Kitchen,
-    claimed: &Claimed,
-    stop: &Stop,
-    row: &RunRow,
-    log: &LogWriter,
-) -> Result<Vec<String>, StepError> {
-    let log = log.for_step("cleanup");
-    if !runs::has_live_resources(&kitchen.store, claimed.lease.run).await? {
-        return Ok(Vec::new());
-    }
-    let cloud = match kitchen.cloud(row.plan.builder.access(), &claimed.lease.run.to_string()) {
-        Ok((cloud, _)) => cloud,
-        Err(error) => {
-            let why = error.problem("cleanup").detail;
-            // Counted, so that the pauses between passes grow.
-            let noted = Decided { store: &kitchen.store, stop };
-            crate::bake::oven::durable!(noted, |db| async {
-                for resource in ledger::live(db, claimed.lease.run).await? {
-                    ledger::removal_failed(db, &claimed.lease, resource.id, &why).await?;
-                }
-                Ok::<_, StoreError>(())
-            })?;
-            return Ok(vec![why]);
-        }
-    };
-    let cx = Cx {
-        store: kitchen.store.clone(),
-        vault: kitchen.vault.clone(),
-        lease: claimed.lease.clone(),
-        plan: row.plan.clone(),
-        attempt: row.attempt,
-        cloud,
-        log,
-        stop: stop.for_cleanup(),
-        // The uploaded folder is of no use here, and unpacking it could fail.
-        files: Arc::default(),
-    };
-    Ok(cleanup::clean(&cx).await?.remaining)
-}
-
-async fn end(
-    kitchen: &Kitchen,
-    claimed: &Claimed,
-    stop: &Stop,
-    row: &RunRow,
-    log: &LogWriter,
-    outcome: &Outcome,
-    remaining: &[String],
-) -> Result<(), StepError> {
-    let say = log.for_step("cleanup");
-    let cleanup = match (remaining.is_empty(), runs::has_resources(&kitchen.store, claimed.lease.run).await?)
-    {
-        (false, _) => CleanupState::Pending,
-        (true, true) => CleanupState::Done,
-        (true, false) => CleanupState::None,
-    };
-    let retry_in = CLEANUP_RETRY.0.saturating_mul(1 << row.cleanup_tries.min(12)).min(CLEANUP_RETRY.1);
-    if !remaining.is_empty() {
-        say.say(&format!("{} left to remove; trying again in {} s", remaining.len(), retry_in.as_secs()))
-            .await;
-    }
-    // All that was said stands in the log before its readers are told that the run has ended.
-    log.flush().await?;
-    let decided = Decided { store: &kitchen.store, stop };
-    crate::bake::oven::durable!(decided, |db| finish::finish(
-        db,
-        &claimed.lease,
-        outcome,
-        cleanup,
-        retry_in
-    ))?;
-    tracing::info!(
-        run.id = %claimed.lease.run, build.id = %claimed.lease.build, run.state = %outcome.state, run.cleanup = %cleanup,
-        "run {} {}", claimed.lease.run, outcome.state
-    );
-    Ok(())
 }

@@ -7,10 +7,12 @@ mod app;
 mod sandbox;
 mod template;
 
+mod after_errors;
 mod again;
 mod baking;
 mod bodies;
 mod cancelling;
+mod capacity;
 mod cloud_errors;
 mod following;
 mod many;

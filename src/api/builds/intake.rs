@@ -171,7 +171,7 @@ fn unsupported(media_type: &str) -> ApiError {
 }
 
 /// Reads a body to its end, which must come soon and before `limit` bytes.
-async fn read_body(
+pub(super) async fn read_body(
     state: &AppState,
     headers: &HeaderMap,
     body: Body,

@@ -3,12 +3,14 @@
 pub mod accept;
 pub mod artifacts;
 pub mod cancel;
+pub mod cleanup;
 pub mod create;
 pub mod files;
 pub mod get;
 pub mod intake;
 pub mod list;
 pub mod manifest;
+pub mod release;
 pub mod resources;
 pub mod retry;
 pub mod steps;

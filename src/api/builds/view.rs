@@ -6,6 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
+    bake::reach::Reach,
     domain::{Artifact, BuildId, BuildState, CleanupState, Problem, RunId, RunState, duration},
     store::builds::read::{BuildRow, LeftoverRow, RunRow},
 };
@@ -27,6 +28,8 @@ pub struct BuildView {
     pub priority: i32,
     /// How long it may take from the start of its first run, e.g. `2h`.
     pub timeout: Option<String>,
+    /// What happens after an error: `cleanup`, `abort`, `hold` or `run-cleanup-provisioner`.
+    pub on_error: String,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
     /// When its first run started.
@@ -85,6 +88,13 @@ pub struct RunView {
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// Until when its VM is held for a person (`on_error: hold`); `POST /builds/{id}/release` ends it before.
+    pub held_until: Option<DateTime<Utc>>,
+    /// How the held VM is reached.
+    #[schema(value_type = Option<Reach>)]
+    pub held: Option<Value>,
+    /// When what it kept after an error (`on_error: abort`) is removed; `POST /builds/{id}/cleanup` does it before.
+    pub kept_until: Option<DateTime<Utc>>,
     /// What it has announced.
     #[schema(value_type = Vec<Artifact>)]
     pub artifacts: Vec<Value>,
@@ -101,6 +111,7 @@ impl From<BuildRow> for BuildView {
             labels: row.labels,
             priority: row.priority,
             timeout: timeout.map(|millis| duration::format(std::time::Duration::from_millis(millis))),
+            on_error: row.on_error,
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
@@ -132,6 +143,9 @@ impl From<RunRow> for RunView {
             error: row.error,
             started_at: row.started_at,
             finished_at: row.finished_at,
+            held_until: row.held_until,
+            held: row.held,
+            kept_until: row.kept_until,
             artifacts: row.artifacts,
         }
     }

@@ -27,6 +27,9 @@ use crate::{
 /// A VM that lets us in sooner is not watched.
 const WATCH_AFTER: Duration = Duration::from_secs(5);
 
+/// For what follows a connection that was not made.
+const CONSOLE: Duration = Duration::from_secs(900);
+
 /// Longer than anybody waits for SSH.
 const WATCH_FOR: Duration = Duration::from_secs(24 * 3600);
 
@@ -72,6 +75,10 @@ impl Step for Connect<'_> {
     const NAME: &'static str = "connect";
     type Output = Connected;
 
+    fn deadline(&self) -> Duration {
+        self.ssh.timeout + self.ssh.pause_before_connecting + CONSOLE
+    }
+
     async fn run(&self, cx: &Cx) -> Result<Connected, StepError> {
         let host = address(self.ssh, self.vm)?;
         let opened = tokio::select! {
@@ -103,7 +110,7 @@ impl Step for Connect<'_> {
 }
 
 /// Opens a connection to the VM.
-pub(super) async fn open(
+pub(in crate::bake) async fn open(
     cx: &Cx,
     ssh: &SshPlan,
     host: &str,
@@ -138,7 +145,11 @@ async fn vm_ends(cx: &Cx, vm: &str) -> StepError {
     }
 }
 
-fn address(ssh: &SshPlan, vm: &ReadyVm) -> Result<String, StepError> {
+/// Where to connect to.
+///
+/// # Errors
+/// The VM does not have the wanted address.
+pub(in crate::bake) fn address(ssh: &SshPlan, vm: &ReadyVm) -> Result<String, StepError> {
     let (wanted, address) = match ssh.interface {
         SshInterface::Automatic => ("any address", vm.public_ip.as_ref().or(vm.private_ip.as_ref())),
         SshInterface::PublicIp => ("`public_ip`", vm.public_ip.as_ref()),

@@ -10,12 +10,15 @@ use crate::{
     bake::{
         error::StepError,
         late::Late,
-        oven::{Cx, Step},
+        oven::{Cx, Step, durable},
         tags,
     },
     domain::plan::{BlockDevice, VmPlan},
-    oapi::types::{BlockDeviceMappingVmCreation, BsuToCreate, CreateVms, Placement, ResourceTag, Vm},
-    store::ledger::{Intent, Keep, ResourceKind},
+    oapi::{
+        OapiError,
+        types::{BlockDeviceMappingVmCreation, BsuToCreate, CreateVms, Placement, ResourceTag, Vm},
+    },
+    store::ledger::{self, Intent, Keep, ResourceKind},
 };
 
 /// Launches the VM.
@@ -50,23 +53,7 @@ impl Step for LaunchVm<'_> {
             vm_tags.push(ResourceTag::new("Name", format!("fournil: {}", cx.plan.name)));
         }
         vm_tags.extend(tags::own(cx));
-        let token = cx.client_token("vm");
-        let request = self.request(&token);
-        let intent = Intent {
-            slot: "vm".to_owned(),
-            kind: ResourceKind::Vm,
-            lookup: json!({ "client_token": token }),
-            cloud_id: None,
-            region: cx.cloud.region.clone(),
-            keep: Keep::Never,
-        };
-        cx.say(format!("launching a {} from {}", self.vm.vm_type, self.source.id)).await;
-        let id = cx
-            .create(intent, || async {
-                let vms = cx.cloud.client.call(&request).await?.vms;
-                Ok(vms.into_iter().next().map(|vm| vm.vm_id).unwrap_or_default())
-            })
-            .await?;
+        let id = self.launch(cx).await?;
         cx.say(format!("VM: {id}")).await;
         match tags::set(cx, std::slice::from_ref(&id), vm_tags).await {
             // A VM that has ended already cannot be tagged; that it has ended, and why, is told by the wait for it.
@@ -79,16 +66,86 @@ impl Step for LaunchVm<'_> {
     }
 }
 
+/// A type of VM in a place, to ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Candidate {
+    vm_type: String,
+    subregion: Option<String>,
+}
+
+impl std::fmt::Display for Candidate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.subregion {
+            Some(subregion) => write!(f, "{} in {subregion}", self.vm_type),
+            None => f.write_str(&self.vm_type),
+        }
+    }
+}
+
 impl LaunchVm<'_> {
-    fn request(&self, token: &str) -> CreateVms {
+    /// What to ask for, in order: the preferred type in all its places first.
+    fn candidates(&self) -> Vec<Candidate> {
+        let types = std::iter::once(&self.vm.vm_type).chain(&self.vm.other_vm_types);
+        let others = self.vm.other_subregions.iter().cloned().map(Some);
+        let places: Vec<_> = std::iter::once(self.network.subregion.clone()).chain(others).collect();
+        let in_places = |vm_type: &String| {
+            let vm_type = vm_type.clone();
+            places.iter().map(move |place| Candidate { vm_type: vm_type.clone(), subregion: place.clone() })
+        };
+        types.flat_map(in_places).collect()
+    }
+
+    /// Asks for one candidate after the other until the cloud has room; answers the VM.
+    async fn launch(&self, cx: &Cx) -> Result<String, StepError> {
+        let candidates = self.candidates();
+        let slots: Vec<String> = (1..=candidates.len()).map(slot).collect();
+        // An earlier try of this step goes on with the candidate that it had come to: that one may have been launched.
+        let rows = durable!(cx, |db| ledger::live(db, cx.lease.run))?;
+        let begun = |slot: &String| rows.iter().any(|row| row.attempt == cx.attempt && row.slot == *slot);
+        let first = slots.iter().position(begun).unwrap_or_default();
+        let mut refused: Vec<String> = Vec::new();
+        for (candidate, slot) in candidates.iter().zip(&slots).skip(first) {
+            cx.say(format!("launching a {candidate} from {}", self.source.id)).await;
+            match self.launch_one(cx, candidate, slot).await {
+                Err(StepError::Oapi(error)) if error.is_capacity() && candidates.len() > 1 => {
+                    cx.say(format!("there is no room for a {candidate}: {error}")).await;
+                    refused.push(candidate.to_string());
+                    if refused.len() + first == candidates.len() {
+                        return Err(nowhere(&error, &refused));
+                    }
+                }
+                result => return result,
+            }
+        }
+        Err(StepError::found(500, "internal", "fournil has a fault", "there was nothing to launch"))
+    }
+
+    async fn launch_one(&self, cx: &Cx, candidate: &Candidate, slot: &str) -> Result<String, StepError> {
+        let token = cx.client_token(slot);
+        let request = self.request(candidate, &token);
+        let intent = Intent {
+            slot: slot.to_owned(),
+            kind: ResourceKind::Vm,
+            lookup: json!({ "client_token": token }),
+            cloud_id: None,
+            region: cx.cloud.region.clone(),
+            keep: Keep::Never,
+        };
+        cx.create(intent, || async {
+            let vms = cx.cloud.client.call(&request).await?.vms;
+            Ok(vms.into_iter().next().map(|vm| vm.vm_id).unwrap_or_default())
+        })
+        .await
+    }
+
+    fn request(&self, candidate: &Candidate, token: &str) -> CreateVms {
         CreateVms {
             image_id: self.source.id.clone(),
-            vm_type: Some(self.vm.vm_type.clone()),
+            vm_type: Some(candidate.vm_type.clone()),
             keypair_name: self.key.keypair_name.clone(),
             security_group_ids: self.groups.ids.clone(),
             subnet_id: self.network.subnet.clone(),
-            placement: self
-                .network
+            placement: candidate
                 .subregion
                 .clone()
                 .map(|subregion| Placement { subregion_name: Some(subregion), tenancy: None }),
@@ -107,6 +164,22 @@ impl LaunchVm<'_> {
             ..CreateVms::default()
         }
     }
+}
+
+/// The ledger's slot of a candidate, counted from 1. The first has the name that a VM without alternatives has.
+fn slot(number: usize) -> String {
+    if number == 1 { "vm".to_owned() } else { format!("vm-{number}") }
+}
+
+/// The refusal of the last candidate, with all that was tried.
+fn nowhere(error: &OapiError, refused: &[String]) -> StepError {
+    let mut problem = StepError::describe(error);
+    problem.detail = format!(
+        "there is no room for any of these: {}; the last answer: {}",
+        refused.join(", "),
+        problem.detail
+    );
+    StepError::Found(Box::new(problem))
 }
 
 fn mapping(device: &BlockDevice) -> BlockDeviceMappingVmCreation {

@@ -1,7 +1,7 @@
 //! Runs the provisioners in the VM, and the error-cleanup provisioner if one of them failed. A run that is interrupted
 //! here cannot be resumed: it gets a fresh VM.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::Utc;
 
@@ -13,7 +13,7 @@ use crate::{
         oven::{Cx, Step, durable},
     },
     communicator::{Communicator, quote::quote as quoted, ssh::SshCommunicator},
-    domain::{log::Stream, plan::SshPlan, provisioner::Provisioner},
+    domain::{OnError, log::Stream, plan::SshPlan, provisioner::Provisioner},
     logs::controls,
     provision::{ProvisionContext, ProvisionError, run_provisioner},
     store::{files, journal::guard},
@@ -21,6 +21,12 @@ use crate::{
 
 /// What a download may hold, in bytes.
 const DOWNLOAD_LIMIT: u64 = 64 << 20;
+
+/// How long a provisioner may take that has no `timeout`.
+const PROVISIONER: Duration = Duration::from_secs(6 * 3600);
+
+/// No build may take longer.
+const ALL_PROVISIONERS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How many characters of a script's last lines are shown with its error.
 const LAST_LINE_LENGTH: usize = 500;
@@ -44,6 +50,11 @@ pub struct Provision<'a> {
 impl Step for Provision<'_> {
     const NAME: &'static str = "provision";
     type Output = ();
+
+    /// Provisioners have limits of their own, and what they may take together is for the build's `timeout` to say.
+    fn deadline(&self) -> Duration {
+        ALL_PROVISIONERS
+    }
 
     async fn run(&self, cx: &Cx) -> Result<(), StepError> {
         let communicator = match self.connection.take() {
@@ -76,7 +87,7 @@ impl Provision<'_> {
             download_limit: DOWNLOAD_LIMIT,
             run_name: &cx.plan.name,
             builder_type: cx.plan.builder.kind(),
-            default_timeout: None,
+            default_timeout: Some(PROVISIONER),
             cancel: cx.stop.token(),
         };
         for (index, provisioner) in cx.plan.provisioners.iter().enumerate() {
@@ -89,9 +100,13 @@ impl Provision<'_> {
             .await;
             if let Err(error) = run_provisioner(index, provisioner, &context).await {
                 cx.stop.check()?;
-                if let Some(cleanup) = &cx.plan.error_cleanup {
+                if let Some(cleanup) =
+                    cx.plan.error_cleanup.as_ref().filter(|_| cx.on_error != OnError::Abort)
+                {
                     run_error_cleanup(cx, cleanup, &context).await;
                 }
+                // What was downloaded by then, often by that provisioner, may tell what went wrong.
+                keep_downloads(cx, downloads.path()).await?;
                 return Err(with_last_lines(cx, error));
             }
         }
@@ -190,7 +205,7 @@ async fn forget_key(cx: &Cx, communicator: &SshCommunicator, public: &str) {
 }
 
 /// Drops the output of a command.
-struct Silent;
+pub(in crate::bake) struct Silent;
 
 impl crate::domain::log::Output for Silent {
     fn chunk<'a>(

@@ -29,6 +29,10 @@ impl Step for StopVm<'_> {
     const NAME: &'static str = "stop_vm";
     type Output = ();
 
+    fn deadline(&self) -> Duration {
+        OWN_SHUTDOWN + SHUTDOWN
+    }
+
     async fn run(&self, cx: &Cx) -> Result<(), StepError> {
         let id = &self.vm.id;
         let limit = if self.by_itself {

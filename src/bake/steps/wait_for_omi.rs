@@ -19,6 +19,9 @@ use crate::{
 /// How long an OMI may take: the copy of a large disk takes hours.
 const COPY: Duration = Duration::from_secs(4 * 3600);
 
+/// What follows the wait.
+const TAGGING: Duration = Duration::from_secs(1800);
+
 /// Waits for the OMI.
 pub struct WaitForOmi<'a> {
     /// The OMI.
@@ -37,6 +40,10 @@ pub struct Omi {
 impl Step for WaitForOmi<'_> {
     const NAME: &'static str = "wait_for_omi";
     type Output = Omi;
+
+    fn deadline(&self) -> Duration {
+        COPY + TAGGING
+    }
 
     async fn run(&self, cx: &Cx) -> Result<Omi, StepError> {
         let id = &self.omi.id;

@@ -24,6 +24,8 @@ pub struct BuildRow {
     pub priority: i32,
     /// How long it may take, in milliseconds.
     pub timeout_ms: Option<i64>,
+    /// What happens after an error.
+    pub on_error: String,
     /// Name of a stored set of keys.
     pub credentials: Option<String>,
     /// What the user should know though it is no error.
@@ -77,6 +79,12 @@ pub struct RunRow {
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+    /// Until when its VM is held for a person.
+    pub held_until: Option<DateTime<Utc>>,
+    /// How the held VM is reached: a [`crate::bake::reach::Reach`].
+    pub held: Option<Value>,
+    /// When what it kept after an error is removed.
+    pub kept_until: Option<DateTime<Utc>>,
     /// Each a [`crate::domain::Artifact`].
     pub artifacts: Vec<Value>,
 }
@@ -99,13 +107,15 @@ pub struct LeftoverRow {
 /// The columns of a [`BuildRow`]; `b` is the build.
 macro_rules! build_columns {
     () => {
-        "b.id, b.name, b.state, b.labels, b.priority, b.timeout_ms, b.credentials, b.notices, b.retry_of, b.created_at,
+        "b.id, b.name, b.state, b.labels, b.priority, b.timeout_ms, b.on_error, b.credentials, b.notices, b.retry_of, b.created_at,
          b.started_at, b.finished_at, b.cancel_requested_at, b.error, b.version,
          coalesce((
              SELECT jsonb_agg(jsonb_build_object(
                  'id', r.id, 'name', r.name, 'builder', r.builder, 'state', r.state, 'attempt', r.attempt,
                  'worker', r.worker, 'step', r.step, 'steps_done', r.steps_done, 'steps_total', r.steps_total,
                  'cleanup', r.cleanup, 'error', r.error, 'started_at', r.started_at, 'finished_at', r.finished_at,
+                 'held_until', CASE WHEN r.held_until > now() THEN r.held_until END,
+                 'held', CASE WHEN r.held_until > now() THEN r.held END, 'kept_until', r.kept_until,
                  'artifacts', coalesce((
                      SELECT jsonb_agg(a.artifact ORDER BY a.ordinal) FROM artifacts a WHERE a.run_id = r.id), '[]')
              ) ORDER BY r.ordinal)

@@ -9,24 +9,36 @@ use crate::{
     template::{envelope::shorten, render::Scope},
 };
 
+/// So many places are asked for room, at most, of each kind.
+const MAX_CANDIDATES: usize = 8;
+
 /// OUTSCALE's limit for user data, in bytes.
 const MAX_USER_DATA: usize = 500 * 1024;
 
 /// Reads the options of the VM.
 pub fn vm(fields: &Fields<'_>) -> VmPlan {
-    let vm_type = fields.text("vm_type").unwrap_or_default();
-    if vm_type.is_empty() {
+    let (vm_type, other_vm_types) = one_or_several(fields, "vm_type", "vm_types");
+    if vm_type.is_none() {
         fields.fail("vm_type", "`vm_type` is missing, such as `tinav5.c2r4p1`");
     }
+    let (subregion, other_subregions) = one_or_several(fields, "subregion_name", "subregions");
     shutdown_behavior(fields);
     if fields.is_on("bsu_optimized") {
         fields.notice("bsu_optimized", "has no effect: the OUTSCALE API takes it and does nothing with it");
     }
     let (subnet, subnet_choice) = lookup::subnet(fields);
+    if !other_subregions.is_empty() && subnet.is_some() {
+        fields.fail(
+            "subregions",
+            "`subregions` cannot be combined with a Subnet, which lies in one Subregion; leave one of them out",
+        );
+    }
     VmPlan {
-        vm_type,
+        vm_type: vm_type.unwrap_or_default(),
+        other_vm_types,
         source: lookup::source_omi(fields),
-        subregion: fields.filled("subregion_name"),
+        subregion,
+        other_subregions,
         associate_public_ip: fields.is_on("associate_public_ip_address"),
         net: lookup::net(fields),
         subnet,
@@ -39,6 +51,32 @@ pub fn vm(fields: &Fields<'_>) -> VmPlan {
         block_devices: block_devices(fields, "launch_block_device_mappings"),
         tags: fields.late_map("run_tags", Scope::Tags).unwrap_or_default(),
         bsu_optimized: fields.is_on("bsu_optimized"),
+    }
+}
+
+/// Packer's single value, or fournil's list of values in the order in which they are tried.
+fn one_or_several(
+    fields: &Fields<'_>,
+    one: &'static str,
+    several: &'static str,
+) -> (Option<String>, Vec<String>) {
+    let mut values: Vec<String> = Vec::new();
+    for value in fields.texts(several).unwrap_or_default() {
+        if value.trim().is_empty() || values.contains(&value) {
+            fields.fail(several, format!("`{several}` has a value that is empty or given twice"));
+        }
+        values.push(value);
+    }
+    if values.len() > MAX_CANDIDATES {
+        fields.fail(several, format!("`{several}` has at most {MAX_CANDIDATES} values"));
+    }
+    match (fields.filled(one), values.is_empty()) {
+        (Some(_), false) => {
+            fields.fail(several, format!("`{one}` and `{several}` are both given; give one of them"));
+            (Some(values.remove(0)), values)
+        }
+        (value, true) => (value, Vec::new()),
+        (None, false) => (Some(values.remove(0)), values),
     }
 }
 
