@@ -1,12 +1,13 @@
-//! Planned misfortune: errors, delays, lost connections and failing resources, by action and by how often it was
-//! called. The HTTP front asks for the fault of each call and acts on it.
+//! Planned misfortune: errors, delays, held calls, lost connections and failing resources, by action and by how often it
+//! was called. The HTTP front asks for the fault of each call and acts on it.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
 
@@ -33,6 +34,9 @@ pub struct Fault {
     pub after_effect: bool,
     /// Raw text to answer instead of JSON (a gateway's error page).
     pub body: Option<String>,
+    /// Whether the call is held, before it is looked at, until the faults are cleared. Tests that have to see something
+    /// happen meanwhile then need not guess how long that takes.
+    pub hold: bool,
     /// A delay before the call is looked at.
     pub delay_ms: Option<u64>,
     /// Where the connection breaks: before the call has its effect, or after.
@@ -74,46 +78,64 @@ impl Fault {
         }
         Some(error)
     }
+}
 
-    /// The delay before the call.
-    pub fn delay(&self) -> Option<Duration> {
-        self.delay_ms.map(Duration::from_millis)
+/// A fault that has struck a call.
+#[derive(Debug, Default)]
+pub struct Struck {
+    /// The fault.
+    pub fault: Fault,
+    release: CancellationToken,
+}
+
+impl Struck {
+    /// Waits until the call may be looked at.
+    pub async fn wait(&self) {
+        if self.fault.hold {
+            self.release.cancelled().await;
+        }
+        if let Some(delay) = self.fault.delay_ms {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
     }
 }
 
 /// The faults that are set, with the calls seen since.
 #[derive(Debug, Default)]
 pub struct Faults {
-    set: Mutex<Vec<(Fault, u64)>>,
+    set: Mutex<Set>,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    /// Those that still wait to strike, each with the calls that it has seen.
+    waiting: Vec<(Fault, u64)>,
+    /// Lets go what has been held since the faults were last cleared.
+    release: CancellationToken,
 }
 
 impl Faults {
     /// Sets one more.
     pub fn add(&self, fault: Fault) {
-        self.set.lock().unwrap_or_else(PoisonError::into_inner).push((fault, 0));
+        self.set().waiting.push((fault, 0));
     }
 
-    /// Forgets all.
+    /// Forgets all, and lets go the calls that are held.
     pub fn clear(&self) {
-        self.set.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        std::mem::take(&mut *self.set()).release.cancel();
     }
 
-    /// Those that still wait to strike.
+    /// Those that still wait to strike. One that is not among them any more holds its calls by now, if it holds calls.
     pub fn list(&self) -> Vec<Fault> {
-        self.set
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .map(|(fault, _)| fault.clone())
-            .collect()
+        self.set().waiting.iter().map(|(fault, _)| fault.clone()).collect()
     }
 
     /// Counts a call of this action, and answers the fault that strikes it. Used-up faults disappear.
-    pub fn strike(&self, action: &str) -> Option<Fault> {
-        let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn strike(&self, action: &str) -> Option<Struck> {
+        let mut set = self.set();
         let mut struck = None;
         for (fault, calls) in
-            set.iter_mut().filter(|(fault, _)| fault.action == action || fault.action == "*")
+            set.waiting.iter_mut().filter(|(fault, _)| fault.action == action || fault.action == "*")
         {
             *calls += 1;
             let first = fault.nth.unwrap_or(1).max(1);
@@ -121,8 +143,13 @@ impl Faults {
                 struck = Some(fault.clone());
             }
         }
-        set.retain(|(fault, calls)| *calls < fault.nth.unwrap_or(1).max(1) + fault.times.unwrap_or(1) - 1);
-        struck
+        set.waiting
+            .retain(|(fault, calls)| *calls < fault.nth.unwrap_or(1).max(1) + fault.times.unwrap_or(1) - 1);
+        struck.map(|fault| Struck { fault, release: set.release.clone() })
+    }
+
+    fn set(&self) -> MutexGuard<'_, Set> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,6 +164,32 @@ mod tests {
         let struck: Vec<bool> = (0..5).map(|_| faults.strike("CreateVms").is_some()).collect();
         assert_eq!(struck, [false, true, true, false, false]);
         assert!(faults.list().is_empty());
+    }
+
+    #[tokio::test]
+    async fn calls_are_held_until_the_faults_are_cleared() {
+        let faults = Faults::default();
+        let hold = |times| Fault { action: "CreateVms".into(), hold: true, times, ..Fault::default() };
+        faults.add(hold(Some(2)));
+        let first = faults.strike("CreateVms").unwrap();
+        assert_eq!(faults.list().len(), 1);
+        let second = faults.strike("CreateVms").unwrap();
+        assert!(faults.list().is_empty() && faults.strike("CreateVms").is_none());
+        assert!(is_held(&first).await && is_held(&second).await);
+        faults.clear();
+        first.wait().await;
+        second.wait().await;
+        // What is set afterwards holds anew.
+        faults.add(hold(None));
+        assert!(is_held(&faults.strike("CreateVms").unwrap()).await);
+    }
+
+    async fn is_held(struck: &Struck) -> bool {
+        tokio::select! {
+            biased;
+            () = struck.wait() => false,
+            () = std::future::ready(()) => true,
+        }
     }
 
     #[test]

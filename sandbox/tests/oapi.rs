@@ -34,7 +34,7 @@ impl Served {
 
     async fn curl(&self, scheme: &str, keys: (&str, &str), path: &str, body: &str) -> Output {
         let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--max-time", "20", "--path-as-is", "--aws-sigv4", scheme]);
+        command.args(["--silent", "--show-error", "--max-time", "180", "--path-as-is", "--aws-sigv4", scheme]);
         command.args([
             "--user",
             &format!("{}:{}", keys.0, keys.1),
@@ -129,6 +129,32 @@ async fn a_dropped_answer_reaches_nobody_and_its_effect_stays() {
     let calls = sandbox.control(reqwest::Method::GET, "calls?action=CreateVms", None).await;
     assert_eq!(calls[0]["dropped"], "after");
     assert_eq!(calls[0]["request"]["ClientToken"], "t");
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_call_has_its_effect_when_the_faults_are_cleared_and_keeps_nobody_else_waiting() {
+    if !has_curl() {
+        return;
+    }
+    let sandbox = Served::start().await;
+    let image = sandbox.call("ReadImages", json!({})).await["Images"][0]["ImageId"].clone();
+    let fault = json!({ "action": "CreateVms", "hold": true, "drop": "after" });
+    sandbox.control(reqwest::Method::POST, "faults", Some(fault)).await;
+    let body = json!({ "ImageId": image }).to_string();
+    let held = sandbox.curl("osc:osc:eu-west-2:api", KEYS, "/api/v1/CreateVms", &body);
+    let look_around = async {
+        while sandbox.control(reqwest::Method::GET, "faults", None).await != json!([]) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        assert_eq!(sandbox.call("ReadVms", json!({})).await["Vms"], json!([]));
+        assert_eq!(sandbox.control(reqwest::Method::GET, "calls?action=CreateVms", None).await, json!([]));
+        sandbox.control(reqwest::Method::DELETE, "faults", None).await;
+    };
+    // After the release it goes on as its fault says.
+    let (lost, ()) = tokio::join!(held, look_around);
+    assert!(!lost.status.success() && lost.stdout.is_empty());
+    assert_eq!(sandbox.call("ReadVms", json!({})).await["Vms"].as_array().unwrap().len(), 1);
     sandbox.stop().await;
 }
 

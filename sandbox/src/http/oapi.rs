@@ -114,10 +114,9 @@ async fn answer(front: &Front, incoming: &Incoming, body: Option<&Value>) -> Out
     if incoming.method != Method::POST {
         return refuse(ApiError::new(2, "The HTTP method is not allowed: use POST."));
     }
-    let fault = front.faults.strike(&incoming.action).unwrap_or_default();
-    if let Some(delay) = fault.delay() {
-        tokio::time::sleep(delay).await;
-    }
+    let struck = front.faults.strike(&incoming.action).unwrap_or_default();
+    struck.wait().await;
+    let fault = struck.fault;
     if fault.drop == Some(Drop::Before) {
         return Outgoing { dropped: fault.drop, ..refuse(ApiError::internal("Dropped.")) };
     }
