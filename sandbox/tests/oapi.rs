@@ -34,7 +34,15 @@ impl Served {
 
     async fn curl(&self, scheme: &str, keys: (&str, &str), path: &str, body: &str) -> Output {
         let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--max-time", "180", "--path-as-is", "--aws-sigv4", scheme]);
+        command.args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "180",
+            "--path-as-is",
+            "--aws-sigv4",
+            scheme,
+        ]);
         command.args([
             "--user",
             &format!("{}:{}", keys.0, keys.1),
