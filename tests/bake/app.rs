@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use fournil::{
     api::{self, ApiLimits, AppState, Clock},
     credentials::{endpoints::AllowedEndpoints, provider::EnvironmentSource, vault::Vault},
@@ -16,6 +17,7 @@ use fournil::{
         Client, ClientConfig, Endpoint, OapiPool, PaceConfig, WaitConfig, Waits,
         types::{FiltersSecurityGroup, ReadSecurityGroups},
     },
+    queue::CANCEL_CHANNEL,
     worker::{self, Kitchen, WorkerSettings},
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -30,8 +32,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::sandbox::{ACCESS_KEY, Machines, SECRET_KEY, Sandbox};
 
-/// Longer than anything here takes.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than anything here takes, on a busy machine too: only failures take that long.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Longer than this process can be without a processor: no test is about a lease that runs out.
+const LEASE: Duration = Duration::from_secs(60);
 
 /// How long fournil believes that new things may be invisible.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -188,6 +193,22 @@ impl TestApp {
         self.request(Method::POST, &format!("/builds/{id}/cancel")).send().await.unwrap()
     }
 
+    /// Waits until the worker has looked what is asked of its runs, such as their end. It reports after each look, so a look
+    /// before the second report from now on began after this.
+    pub async fn worker_has_looked(&self) {
+        for _ in 0..2 {
+            let before = self.last_report().await;
+            let wake = "SELECT pg_notify($1, '')";
+            sqlx::query(wake).bind(CANCEL_CHANNEL).execute(&self.pool).await.unwrap();
+            eventually("the worker has looked", || async { self.last_report().await > before }).await;
+        }
+    }
+
+    async fn last_report(&self) -> Option<DateTime<Utc>> {
+        let workers = self.get("/workers").await;
+        workers["workers"][0]["seen_at"].as_str().map(|time| time.parse().unwrap())
+    }
+
     /// Names and states of the steps that began.
     pub async fn steps(&self, id: &str) -> BTreeMap<String, String> {
         let steps = self.get(&format!("/builds/{id}/steps")).await;
@@ -279,7 +300,7 @@ fn kitchen(
             hostname: "test".to_owned(),
             slots: 12,
             capabilities: Vec::new(),
-            lease: Duration::from_secs(10),
+            lease: LEASE,
             grace: Duration::from_secs(1),
         },
         log_limits: LogLimits::default(),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::{
-    app::{TestApp, is_final},
+    app::{TestApp, eventually},
     sandbox::Machines,
     template::{builder, machineless, template, with},
 };
@@ -186,19 +186,26 @@ async fn what_a_slow_call_makes_beside_a_failed_one_is_removed_too(
     database: PgConnectOptions,
 ) {
     let app = TestApp::without_machines(database).await;
-    // Both happen at the same time; the slow one ends long after the other has failed.
+    // All happen at the same time; those that are held end when the other has failed.
     app.sandbox.fault(json!({ "action": "CreateSecurityGroup", "code": 10022, "status": 400 })).await;
-    app.sandbox.fault(json!({ "action": "CreateKeypair", "delay_ms": 2500 })).await;
-    app.sandbox.fault(json!({ "action": "CreatePublicIp", "delay_ms": 2500 })).await;
+    for action in ["CreateKeypair", "CreatePublicIp"] {
+        app.sandbox.fault(json!({ "action": action, "hold": true })).await;
+    }
     let builder = with(builder("image-x"), json!({ "associate_public_ip_address": true }));
     let id = app.post_build(&bake_of(builder)).await;
-    let build = app.wait_until(&id, "it has ended", is_final).await;
+    eventually("one has failed", || async {
+        app.steps(&id).await.get("open_security_group").is_some_and(|state| state == "failed")
+    })
+    .await;
+    app.sandbox.until_held().await;
+    app.sandbox.clear_faults().await;
+    let build = app.wait_build(&id).await;
     assert_eq!(
         (&build["state"], &build["error"]["step"]),
         (&"failed".into(), &"open_security_group".into()),
         "{build:#}"
     );
-    crate::app::eventually("the slow call has ended", || async {
+    eventually("the held calls have ended", || async {
         app.sandbox.calls("CreateKeypair").await.len() == 1
             && app.sandbox.calls("CreatePublicIp").await.len() == 1
     })

@@ -9,6 +9,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::app::eventually;
+
 /// The keys that the sandbox accepts.
 pub const ACCESS_KEY: &str = "SANDBOX0ACCESS0KEY00";
 pub const SECRET_KEY: &str = "SANDBOX0SECRET0KEY000000000000000000000";
@@ -86,11 +88,17 @@ impl Sandbox {
         self.post("faults", fault).await;
     }
 
+    /// Forgets all faults and lets go the calls that are held.
     pub async fn clear_faults(&self) {
         self.http.delete(format!("{}/sandbox/faults", self.url)).send().await.expect("the sandbox");
     }
 
-    /// Whether a fault has not struck yet.
+    /// Waits until every call is held that faults are set to hold.
+    pub async fn until_held(&self) {
+        eventually("the calls are held", || async { !self.is_waiting_to_strike().await }).await;
+    }
+
+    /// Whether a fault has not struck yet; one that has struck holds its calls, if it holds calls.
     pub async fn is_waiting_to_strike(&self) -> bool {
         self.get("faults").await != serde_json::json!([])
     }

@@ -10,7 +10,7 @@ pub fn builder(name: &str) -> Value {
         "source_omi_filter": { "filters": { "image-name": "tiny-*" }, "owners": ["Outscale"], "most_recent": true },
         "vm_type": "tinav5.c1r1p2",
         "ssh_username": "outscale",
-        "ssh_timeout": "30s",
+        "ssh_timeout": "3m",
     })
 }
 
