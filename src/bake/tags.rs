@@ -42,11 +42,13 @@ pub async fn set(cx: &Cx, ids: &[String], tags: Vec<ResourceTag>) -> Result<(), 
         return Ok(());
     }
     let request = CreateTags { resource_ids: ids.to_vec(), tags };
-    let give_up = Instant::now() + cx.cloud.settle;
+    let began = Instant::now();
     loop {
+        // Of the moment when it is asked: an answer that took long does not make up for a try that came too early.
+        let is_last = began.elapsed() >= cx.cloud.settle;
         match cx.cloud.client.call(&request).await {
             Ok(_) => return Ok(()),
-            Err(error) if error.is_not_found() && Instant::now() < give_up => {}
+            Err(error) if error.is_not_found() && !is_last => {}
             Err(error) => return Err(error.into()),
         }
         tokio::select! {

@@ -1,6 +1,15 @@
 //! A database of its own for each world, on the server of `DATABASE_URL`.
 
+use fournil::queue::CANCEL_CHANNEL;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+
+/// Ends the leases that a server holds in this database.
+pub async fn end_leases(database: &PgConnectOptions, server: &str) {
+    let mut connection = PgConnection::connect_with(database).await.expect("the database answers");
+    let end = "UPDATE runs SET lease_expires_at = now() - interval '1 second'
+               WHERE worker LIKE $1 || '-%' AND lease_expires_at > now()";
+    sqlx::query(end).bind(server).execute(&mut connection).await.expect("leases can be ended");
+}
 
 /// A database that is dropped at the end.
 pub struct Database {
@@ -21,6 +30,20 @@ impl Database {
         let database = Self { server, url: format!("{address}/{name}"), name };
         database.run("CREATE DATABASE").await;
         database
+    }
+
+    /// Ends the leases of a server that is dead or frozen, as if their time were over.
+    pub async fn end_leases(&self, server: &str) {
+        let own: PgConnectOptions = self.url.parse().expect("a Postgres URL");
+        end_leases(&own, server).await;
+    }
+
+    /// Has all servers ask at once whether they still have their runs, instead of at the next beat of their leases.
+    pub async fn have_leases_renewed(&self) {
+        let own: PgConnectOptions = self.url.parse().expect("a Postgres URL");
+        let mut connection = PgConnection::connect_with(&own).await.expect("the database answers");
+        let asked = sqlx::query("SELECT pg_notify($1, '')").bind(CANCEL_CHANNEL);
+        asked.execute(&mut connection).await.expect("servers can be told");
     }
 
     /// Cuts every connection to it.

@@ -3,7 +3,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
@@ -13,6 +16,8 @@ use axum::{
     response::Response,
 };
 use tokio::{net::TcpListener, sync::oneshot};
+
+use crate::until;
 
 /// Where a call is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +59,8 @@ pub struct Gate {
 }
 
 struct Shared {
+    /// Calls that are with the region.
+    under_way: AtomicUsize,
     upstream: String,
     http: reqwest::Client,
     ledger: Mutex<Ledger>,
@@ -65,6 +72,7 @@ impl Gate {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
+            under_way: AtomicUsize::new(0),
             upstream: upstream.to_owned(),
             http: reqwest::Client::new(),
             ledger: Mutex::default(),
@@ -82,6 +90,14 @@ impl Gate {
     /// The actions of all calls so far, in the order in which they came.
     pub fn calls(&self) -> Vec<String> {
         self.shared.ledger().calls.clone()
+    }
+
+    /// Waits until the region has answered all calls that are not held, also those whose sender is dead.
+    pub async fn until_quiet(&self) {
+        until("calls are answered", async || {
+            (self.shared.under_way.load(Ordering::SeqCst) == 0).then_some(())
+        })
+        .await;
     }
 
     /// Holds the `nth` call (from 1, counted from now) of this action.
@@ -128,7 +144,9 @@ async fn forward(shared: Arc<Shared>, request: Request) -> Response {
         plan => (None, plan),
     };
     wait_at(before).await;
+    shared.under_way.fetch_add(1, Ordering::SeqCst);
     let answered = send(&shared, &parts, body).await;
+    shared.under_way.fetch_sub(1, Ordering::SeqCst);
     wait_at(after).await;
     answered.unwrap_or_else(refused)
 }

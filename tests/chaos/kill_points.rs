@@ -9,15 +9,18 @@ use futures::{StreamExt, stream};
 use crate::{
     PATIENCE,
     gate::Moment,
-    is_long, until,
+    is_long,
+    pause::Pause,
+    until,
     world::{World, template},
 };
 
-/// Worlds at a time. They mostly wait: for leases that run out, for things to settle.
+/// Worlds at a time. They mostly wait, for things to settle.
 const AT_A_TIME: usize = 12;
 
-/// How late a call takes effect whose sender is dead: within the settle time, beyond the start of the next server.
-const LATE: Duration = Duration::from_millis(900);
+/// How long the next server believes in the effect of a call whose sender is dead, when that comes late: longer than the test
+/// takes to let the call go, however busy the machine is.
+const LATE: (&str, &str) = ("FOURNIL_OAPI_SETTLE", "30s");
 
 #[derive(Debug, Clone)]
 struct KillPoint {
@@ -124,10 +127,14 @@ async fn try_in(world: &World, point: &KillPoint) -> Result<(), String> {
     let moment =
         if matches!(point.death, Death::Before | Death::Late) { Moment::Before } else { Moment::After };
     let held = world.gate.hold(&point.action, point.nth, moment);
-    let build = world.build(&first, &template("chaos", &["echo baking", "sleep 0.3"])).await;
-    if matches!(point.death, Death::Provisioning) {
-        until("provisioners run", async || world.has_said(&first, &build, "baking").await.then_some(()))
-            .await;
+    let pause = Pause::new();
+    let line = pause.line();
+    let is_provisioning = matches!(point.death, Death::Provisioning);
+    let script: &[&str] = if is_provisioning { &["echo baking", &line] } else { &["echo baking"] };
+    let build = world.build(&first, &template("chaos", script)).await;
+    if is_provisioning {
+        pause.reached().await;
+        world.until_said(&first, &build, "baking").await;
     } else if tokio::time::timeout(PATIENCE, held.reached).await.is_err() {
         return Err(format!("the call never came: {}", first.process.output()));
     }
@@ -137,13 +144,22 @@ async fn try_in(world: &World, point: &KillPoint) -> Result<(), String> {
         tokio::time::sleep(delay).await;
     }
     first.process.kill().await;
-    if matches!(point.death, Death::Late) {
-        tokio::spawn(async move {
-            tokio::time::sleep(LATE).await;
-            go.take().map(|go| go.send(()))
-        });
+    world.gate.until_quiet().await;
+    let database = ("DATABASE_URL", world.database.url.as_str());
+    let is_late = matches!(point.death, Death::Late);
+    let variables: &[_] = if is_late { &[database, LATE] } else { &[database] };
+    let second = world.fournil_with("second", variables).await;
+    let made_by_first = world.gate.calls().len();
+    world.until_taken_over(&second, &build, "first").await;
+    if is_late {
+        until("the second server calls", async || (world.gate.calls().len() > made_by_first).then_some(()))
+            .await;
+        go.take().map(|go| go.send(()));
     }
-    let second = world.fournil("second").await;
+    if is_provisioning {
+        world.until_said(&second, &build, "attempt 2 of 2").await;
+        pause.end().await;
+    }
     let result = world.succeeds(&second, &build).await;
     let result = result.and_then(|ended| match (point.death, ended.attempt()) {
         (Death::Provisioning, 2) | (Death::Answered(_), _) => Ok(()),

@@ -44,6 +44,14 @@ impl Process {
         self.output.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Waits until it has written this, behind the first `known` bytes of its output.
+    pub async fn until_written(&self, known: usize, words: &str) {
+        until(&format!("it writes `{words}`"), async || {
+            self.output().get(known..)?.contains(words).then_some(())
+        })
+        .await;
+    }
+
     /// The address that it tells in a line `… on http://ADDRESS`.
     pub async fn url(&mut self) -> String {
         let output = self.output.clone();
@@ -73,8 +81,13 @@ impl Process {
     }
 
     /// SIGTERM; answers the exit code and all that it wrote.
-    pub async fn end(mut self) -> (Option<i32>, String) {
+    pub async fn end(self) -> (Option<i32>, String) {
         self.signal("TERM").await;
+        self.exit().await
+    }
+
+    /// Waits for its end; answers the exit code and all that it wrote.
+    pub async fn exit(mut self) -> (Option<i32>, String) {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         let status =
             ended.unwrap_or_else(|_| panic!("it does not end: {}", self.output())).expect("it is a child");

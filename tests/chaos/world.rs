@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    LEASE, LOOK_AGAIN,
+    LEASE, LOOK_AGAIN, PATIENCE,
     database::Database,
     gate::Gate,
     processes::{Process, sandbox_binary},
+    until,
 };
 
-/// How long a build may take, with kills, leases that run out and cleanups that are tried again.
-const BUILD: Duration = Duration::from_secs(90);
+/// How long a build may take, with kills and cleanups that are tried again; only failures take this long.
+const BUILD: Duration = Duration::from_secs(400);
 
 /// Keys that the sandbox accepts.
 const KEYS: [(&str, &str); 2] = [
@@ -31,7 +32,8 @@ pub struct World {
     pub gate: Gate,
     /// What fournil keeps builds in.
     pub database: Database,
-    data_dir: TempDir,
+    /// What servers keep files in, a folder of each name.
+    pub data_dir: TempDir,
     http: reqwest::Client,
 }
 
@@ -218,6 +220,30 @@ impl World {
             .any(|line| line["line"].as_str().is_some_and(|line| line.contains(words)))
     }
 
+    /// Waits until the log says this.
+    pub async fn until_said(&self, server: &Server, build: &str, words: &str) {
+        until(&format!("the log says `{words}`"), async || {
+            self.has_said(server, build, words).await.then_some(())
+        })
+        .await;
+    }
+
+    /// Ends the leases of the server `lost`, which is dead or frozen, until another one has the build or it has ended.
+    pub async fn until_taken_over(&self, server: &Server, build: &str, lost: &str) {
+        until("another server takes over", async || {
+            self.database.end_leases(lost).await;
+            self.is_without(server, build, lost).await
+        })
+        .await;
+    }
+
+    /// Whether the server `lost` has the build no more.
+    pub async fn is_without(&self, server: &Server, build: &str, lost: &str) -> Option<()> {
+        let build = self.look(server, build).await?;
+        let worker = build["runs"][0]["worker"].as_str().unwrap_or_default();
+        (!worker.starts_with(&format!("{lost}-")) || build["state"] != "running").then_some(())
+    }
+
     /// Ends the region and drops the database. Servers are ended by whoever started them.
     pub async fn close(self) {
         self.database.drop().await;
@@ -225,7 +251,7 @@ impl World {
     }
 
     async fn get(&self, url: &str) -> Option<Value> {
-        let answer = self.http.get(url).timeout(Duration::from_secs(10)).send().await.ok()?;
+        let answer = self.http.get(url).timeout(PATIENCE).send().await.ok()?;
         if !answer.status().is_success() {
             return None;
         }
