@@ -229,8 +229,42 @@ def reads_of_waits(calls):
     return sum(any(name in one for name in by_id) for one in filters)
 
 
+def takeover(binaries, kills=8):
+    """Two replicas with the default lease, one of them baking; it is killed (SIGKILL), and the time runs until the other one
+    has the run. A third one takes the place of the dead for the next kill."""
+    times = []
+    settings = {"FOURNIL_MASTER_KEY": bytes(range(32)).hex()}
+    with Stand(binaries, backend="none", latency="[changes]\nvm_pending = 3600000\n", settings=settings) as stand:
+        replicas = {"fournil": (stand.fournil, stand.api)}
+        build = stand.post(template(f"bench-{time.time_ns()}"))
+        for number in range(kills):
+            replicas[f"replica{number}"] = stand.replica(f"replica{number}")
+            asked = next(iter(replicas.values()))[1]
+            run = lambda: asked.ask("GET", f"/builds/{build['id']}")[1]["runs"][0]
+            give_up = time.monotonic() + 60
+            while run()["step"] != "wait_for_vm" and time.monotonic() < give_up:
+                time.sleep(0.1)
+            # A moment of its own in the rhythm of the heartbeats.
+            time.sleep(1.7 * number % 9)
+            owner = run()["worker"]
+            victim, _ = replicas.pop(next(key for key in replicas if owner.startswith(f"{key}-")))
+            asked = next(iter(replicas.values()))[1]
+            began = time.time()
+            victim.child.kill()
+            while run()["worker"] == owner:
+                if time.time() - began > 120:
+                    raise Trouble("nobody took over within 120 s")
+                time.sleep(0.05)
+            times.append(time.time() - began)
+        stand.api = asked
+        stand.api.ask("POST", f"/builds/{build['id']}/cancel")
+        stand.wait(build["id"])
+    return {"SIGKILL to takeover, default lease (s)": spread(times, 1.0)}
+
+
 ALL = {
     "first-call": first_call, "whole-bake": whole_bake, "hello": hello, "log-rate": log_rate, "log-delay": log_delay,
-    "many": many,
+    "many": many, "takeover": takeover,
 }
+NEED_DATABASE = ("takeover",)
 NEED_ROOT = ("hello", "log-rate", "log-delay", "many")

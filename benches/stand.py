@@ -140,14 +140,20 @@ class Stand:
         self.sandbox_process.wait_for(oapi, "/sandbox/health")
         self.sandbox = Http(oapi)
         # The order matters: fournil goes first, then its cloud.
-        self.fournil = self.process("fournil", [
-            self.binaries / "fournil", "serve", "--data-dir", self.folder / "data", "--listen", f"127.0.0.1:{api}",
-        ], {
+        self.environment = {
             **plain, **KEYS, "OSC_ENDPOINT_API": f"http://127.0.0.1:{oapi}", "OSC_REGION": "eu-west-2", **self.settings,
-        })
-        self.fournil.wait_for(api, "/readyz")
-        self.api = Http(api)
+        }
+        self.fournil, self.api = self.replica("fournil", api)
         return self
+
+    def replica(self, name, port=None):
+        """One more fournil, on the same cloud; on the same database if the environment names one."""
+        port = port or free_port()
+        process = self.process(name, [
+            self.binaries / "fournil", "serve", "--data-dir", self.folder / name, "--listen", f"127.0.0.1:{port}",
+        ], {**self.environment, "FOURNIL_WORKER_NAME": name})
+        process.wait_for(port, "/readyz")
+        return process, Http(port)
 
     def process(self, name, command, environment):
         process = Process(name, [str(part) for part in command], environment, self.folder)

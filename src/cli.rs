@@ -302,12 +302,15 @@ pub struct ServeArgs {
     /// What templates may do on this host: `chroot`, `shell-local`, `ansible` [env: FOURNIL_CAPABILITIES].
     #[arg(long, value_name = "LIST")]
     pub capabilities: Option<String>,
-    /// How long a run stays claimed without a sign of life [env: FOURNIL_LEASE] [default: 30s].
+    /// How long a run stays claimed without a sign of life [env: FOURNIL_LEASE] [default: 25s].
     #[arg(long, value_name = "DURATION")]
     pub lease: Option<String>,
     /// How long runs may go on after SIGTERM [env: FOURNIL_DRAIN_TIMEOUT] [default: 20s].
     #[arg(long, value_name = "DURATION")]
     pub drain_timeout: Option<String>,
+    /// How long a build may take whose request has no `timeout` [env: FOURNIL_BUILD_TIMEOUT] [default: 12h].
+    #[arg(long, value_name = "TIME")]
+    pub build_timeout: Option<String>,
     /// Hosts besides OUTSCALE's that templates may name as the API's [env: FOURNIL_ALLOWED_ENDPOINTS].
     #[arg(long, value_name = "HOSTS")]
     pub allowed_endpoints: Option<String>,
@@ -331,6 +334,7 @@ impl ServeArgs {
             ("capabilities", &self.capabilities),
             ("lease", &self.lease),
             ("drain_timeout", &self.drain_timeout),
+            ("build_timeout", &self.build_timeout),
             ("allowed_endpoints", &self.allowed_endpoints),
             ("log_format", &self.log_format),
         ]
@@ -474,13 +478,17 @@ mod tests {
     fn every_flag_of_serve_reaches_the_configuration() {
         let line = "fournil serve --listen 127.0.0.1:1 --data-dir /d --workers 3 --capabilities chroot --lease 10s \
                     --drain-timeout 1s --allowed-endpoints a.org --log-format json --database-url postgres://h/d \
-                    --postgres-bin /pg --worker-name w";
+                    --postgres-bin /pg --worker-name w --build-timeout 6h";
         let words: Vec<_> = line.split_whitespace().map(OsString::from).collect();
         let Command::Serve(arguments) = Cli::try_parse_from(words).unwrap().command else {
             panic!("not serve")
         };
         let settings = arguments.settings();
-        assert_eq!(settings.len(), 11);
+        assert_eq!(settings.len(), 12);
+        assert_eq!(
+            settings.iter().find(|(name, _)| *name == "build_timeout").map(|(_, value)| value.as_str()),
+            Some("6h")
+        );
         let config =
             crate::config::Config::load(&settings, &std::collections::BTreeMap::new(), false).unwrap();
         assert_eq!((config.workers, config.worker_name.as_deref()), (3, Some("w")));

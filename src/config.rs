@@ -254,7 +254,7 @@ impl Config {
             workers: settings.bounded("workers", 8, 0, 1000)?,
             worker_name: settings.0.get("worker_name").map(|setting| setting.text.trim().to_owned()),
             capabilities: settings.list("capabilities", capability)?.into_iter().collect(),
-            lease: settings.duration("lease", 30, 3, 3600)?,
+            lease: settings.duration("lease", 25, 3, 3600)?,
             drain_timeout: settings.duration("drain_timeout", 20, 0, 24 * 3600)?,
             build_timeout: settings.duration("build_timeout", 12 * 3600, 1, 7 * 24 * 3600)?,
             allowed_endpoints: AllowedEndpoints { hosts, loopback: listen.ip().is_loopback() },

@@ -85,9 +85,7 @@ fn every_wrong_field_is_listed() {
 
 #[test]
 fn what_is_not_done_yet_is_refused_by_name() {
-    for (field, value) in
-        [("credentials", json!("prod")), ("reuse", json!("identical"))]
-    {
+    for (field, value) in [("credentials", json!("prod")), ("reuse", json!("identical"))] {
         let problem = from(&json!({"template": {}, field: value})).unwrap_err();
         assert_eq!((problem.status, problem.code.as_str()), (422, "not_supported_yet"));
         assert_eq!(problem.errors[0].pointer.as_deref(), Some(format!("/{field}").as_str()));
@@ -109,16 +107,21 @@ fn what_happens_after_an_error_can_be_said() {
         (json!({"on_error": "abort", "keep_for": "9000h"}), "/keep_for", "must lie between"),
         (json!({"on_error": "abort", "keep_for": 5}), "/keep_for", "must be a text"),
         (json!({"authorized_keys": ["rubbish"]}), "/authorized_keys/0", "is no public key"),
-        (json!({"authorized_keys": [format!("command=\"x\" {key}")]}), "/authorized_keys/0", "is no public key"),
+        (
+            json!({"authorized_keys": [format!("command=\"x\" {key}")]}),
+            "/authorized_keys/0",
+            "is no public key",
+        ),
         (json!({"authorized_keys": [format!("{key}\nssh-rsa A")]}), "/authorized_keys/0", "is no public key"),
         (json!({"authorized_keys": vec![key; 17]}), "/authorized_keys", "at most 16 keys"),
     ] {
         let mut body = options.clone();
         body["template"] = json!({});
         let problem = from(&body).unwrap_err();
-        let found = problem.errors.iter().any(|error| {
-            error.pointer.as_deref() == Some(pointer) && error.detail.contains(part)
-        });
+        let found = problem
+            .errors
+            .iter()
+            .any(|error| error.pointer.as_deref() == Some(pointer) && error.detail.contains(part));
         assert!(found, "{options}: {problem:#?}");
     }
 }

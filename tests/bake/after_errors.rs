@@ -19,8 +19,10 @@ async fn failing_at_the_omi(app: &TestApp, options: Value) -> Value {
     app.sandbox.fault(json!({ "action": "CreateImage", "code": 10022, "status": 400 })).await;
     let request = after_error(template(machineless("image-x"), json!([])), options);
     let id = app.post_build(&request).await;
-    app.wait_until(&id, "it is held or has ended", |build| is_final(build) || !build["runs"][0]["held"].is_null())
-        .await
+    app.wait_until(&id, "it is held or has ended", |build| {
+        is_final(build) || !build["runs"][0]["held"].is_null()
+    })
+    .await
 }
 
 fn id(build: &Value) -> &str {
@@ -67,7 +69,10 @@ async fn what_an_aborted_build_made_is_listed_and_removed_when_somebody_says_so(
     let log = app.log(id(&build)).await;
     assert!(log.contains("kept for 24h: ") && log.contains("VM i-"), "{log}");
     let metrics = app.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("\nfournil_runs_kept 1\n") && metrics.contains("\nfournil_cleanups_open 0\n"), "{metrics}");
+    assert!(
+        metrics.contains("\nfournil_runs_kept 1\n") && metrics.contains("\nfournil_cleanups_open 0\n"),
+        "{metrics}"
+    );
 
     let path = format!("/builds/{}/cleanup", id(&build));
     assert_eq!(app.post(&path, &json!({})).await.status(), StatusCode::ACCEPTED);
@@ -89,7 +94,11 @@ async fn a_held_build_waits_and_its_name_is_free_for_others(_: PgPoolOptions, da
     let app = TestApp::without_machines(database).await;
     let build = failing_at_the_omi(&app, json!({ "on_error": "hold" })).await;
     let run = &build["runs"][0];
-    assert_eq!((&build["state"], &run["state"], &run["step"]), (&"running".into(), &"running".into(), &"held".into()), "{build:#}");
+    assert_eq!(
+        (&build["state"], &run["state"], &run["step"]),
+        (&"running".into(), &"running".into(), &"held".into()),
+        "{build:#}"
+    );
     assert_eq!(run["error"]["step"], "create_omi");
     assert!(run["held"]["vm"].as_str().unwrap().starts_with("i-"));
     assert!(run["held_until"].is_string());
@@ -168,7 +177,11 @@ async fn nothing_is_held_or_kept_where_nothing_was_made(_: PgPoolOptions, databa
     app.cancel(&id).await;
     app.sandbox.clear_faults().await;
     let build = app.wait_build(&id).await;
-    assert_eq!((&build["state"], &build["leftovers"]), (&"cancelled".into(), &json!([])), "who cancels wants it gone");
+    assert_eq!(
+        (&build["state"], &build["leftovers"]),
+        (&"cancelled".into(), &json!([])),
+        "who cancels wants it gone"
+    );
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
@@ -195,7 +208,14 @@ async fn a_person_gets_into_the_held_vm_mends_it_and_the_build_succeeds(
     let held = &build["runs"][0]["held"];
     assert_eq!((&held["user"], &held["authorized_keys"]), (&"outscale".into(), &json!(1)), "{held:#}");
     let ssh = tokio::process::Command::new("ssh")
-        .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "IdentitiesOnly=yes"])
+        .args([
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "IdentitiesOnly=yes",
+        ])
         .arg("-i")
         .arg(&key)
         .args(held["ssh"].as_str().unwrap().split(' ').skip(1))
@@ -212,12 +232,14 @@ async fn a_person_gets_into_the_held_vm_mends_it_and_the_build_succeeds(
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn the_cleanup_provisioner_runs_unless_the_build_is_aborted(_: PgPoolOptions, database: PgConnectOptions) {
+async fn the_cleanup_provisioner_runs_unless_the_build_is_aborted(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let Some(app) = TestApp::with_machines(database).await else { return };
     for (on_error, runs) in [("cleanup", true), ("run-cleanup-provisioner", true), ("abort", false)] {
         let mut template = template(builder("image-x"), json!([shell(&["echo broken >/tmp/why", "exit 3"])]));
-        template["error-cleanup-provisioner"] =
-            json!({ "type": "file", "direction": "download", "source": "/tmp/why", "destination": "why.txt" });
+        template["error-cleanup-provisioner"] = json!({ "type": "file", "direction": "download", "source": "/tmp/why", "destination": "why.txt" });
         let id = app.post_build(&after_error(template, json!({ "on_error": on_error }))).await;
         let build = app.wait_build(&id).await;
         assert_eq!(build["state"], "failed");

@@ -31,17 +31,23 @@ async fn the_next_place_and_then_the_next_type_is_asked(_: PgPoolOptions, databa
             "vm_types": ["tinav5.c2r4p1", "tinav5.c1r1p2"], "subregions": ["eu-west-2a", "eu-west-2b"],
         })))
         .await;
-    let pairs = [("tinav5.c2r4p1", "eu-west-2a"), ("tinav5.c2r4p1", "eu-west-2b"), ("tinav5.c1r1p2", "eu-west-2a")];
+    let pairs =
+        [("tinav5.c2r4p1", "eu-west-2a"), ("tinav5.c2r4p1", "eu-west-2b"), ("tinav5.c1r1p2", "eu-west-2a")];
     assert_eq!(asked(&app).await, pairs.map(|(kind, place)| (kind.to_owned(), place.to_owned())));
     let log = app.log(id_of(&build)).await;
     assert!(log.contains("there is no room for a tinav5.c2r4p1 in eu-west-2b"), "{log}");
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn when_there_is_no_room_anywhere_all_that_was_tried_is_told(_: PgPoolOptions, database: PgConnectOptions) {
+async fn when_there_is_no_room_anywhere_all_that_was_tried_is_told(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
     let app = TestApp::without_machines(database).await;
     app.sandbox.fault(json!({ "action": "CreateVms", "code": 10001, "times": 100 })).await;
-    let error = app.bake_badly(&choosing(json!({ "vm_types": ["tinav5.c2r4p1", "tinav5.c1r1p2"] })), "oapi_capacity").await;
+    let error = app
+        .bake_badly(&choosing(json!({ "vm_types": ["tinav5.c2r4p1", "tinav5.c1r1p2"] })), "oapi_capacity")
+        .await;
     let detail = error["detail"].as_str().unwrap();
     assert!(detail.contains("tinav5.c2r4p1, tinav5.c1r1p2"), "{detail}");
     assert_eq!((&error["retryable"], &error["oapi"]["code"]), (&json!(true), &json!("10001")));

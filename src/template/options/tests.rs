@@ -352,7 +352,11 @@ fn wrong_values_are_named() {
         (json!({"vm_type": ""}), "/vm_type", "`vm_type` is missing"),
         (json!({"vm_types": ["a", "b"]}), "/vm_types", "both given"),
         (json!({"vm_type": null, "vm_types": ["a", "a"]}), "/vm_types", "given twice"),
-        (json!({"subregions": ["a", "b"], "subnet_id": "subnet-1"}), "/subregions", "cannot be combined with a Subnet"),
+        (
+            json!({"subregions": ["a", "b"], "subnet_id": "subnet-1"}),
+            "/subregions",
+            "cannot be combined with a Subnet",
+        ),
         (json!({"source_omi": null}), "", "`source_omi` or `source_omi_filter` is missing"),
         (json!({"source_omi": "debian"}), "/source_omi", "the id of an OMI"),
         (json!({"source_omi": "", "source_omi_filter": {}}), "/source_omi_filter", "is missing"),
