@@ -10,4 +10,5 @@ ALTER TABLE runs
     ADD COLUMN held         jsonb,                          -- how its VM is reached
     ADD COLUMN held_omi_key text,                           -- its omi_key, which others may use meanwhile
     ADD COLUMN release      text CHECK (release IN ('cleanup', 'keep', 'retry')),
+    ADD COLUMN keys_in_vm   boolean NOT NULL DEFAULT false,  -- whether its VM may let in the authorized_keys
     ADD COLUMN kept_until   timestamptz;                    -- when the reaper removes what an aborted run kept

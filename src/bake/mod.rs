@@ -1,6 +1,7 @@
 //! The pipeline engine, its steps, and one file per builder. A bake talks to the cloud and to the VM, and records what it
 //! does in the journal and the ledger; who runs it, and what happens after its end, is `worker`'s.
 
+pub mod admission;
 pub mod cleanup;
 mod create;
 pub mod error;

@@ -1,6 +1,7 @@
 //! `osc-bsu`: launch a VM from a source OMI, provision it, stop it, make an OMI of it.
 
 use super::{
+    admission::Door,
     error::StepError,
     oven::{Failure, Oven, Step},
     steps::{
@@ -53,6 +54,7 @@ pub async fn bake(oven: &Oven, plan: &BsuPlan) -> Result<Vec<Artifact>, Failure>
     let wait =
         WaitForVm { vm: &launched, public_ip: &public_ip, volume_tags: &plan.volume_tags, source: &source };
     let vm = oven.step(wait).await?;
+    let mut host = None;
     if let Communicator::Ssh(ssh) = &plan.communicator {
         let connection = super::steps::Connection::default();
         let connected = oven.step(Connect { ssh, vm: &vm, key: &key, connection: &connection }).await?;
@@ -65,8 +67,10 @@ pub async fn bake(oven: &Oven, plan: &BsuPlan) -> Result<Vec<Artifact>, Failure>
             connection: &connection,
         };
         oven.step(provision).await?;
+        host = Some((ssh, connected.host));
     }
-    oven.step(StopVm { vm: &vm, by_itself: plan.vm.disable_stop }).await?;
+    let door = host.as_ref().map(|(ssh, host)| Door { ssh, host, key: &key });
+    oven.step(StopVm { vm: &vm, by_itself: plan.vm.disable_stop, door }).await?;
     if plan.skip_create_omi {
         return Ok(Vec::new());
     }

@@ -1,18 +1,16 @@
 //! How the VM of a failed run is reached by a person, and letting that person in. The temporary key stays where it is: who
 //! wants in brings a public key.
 
-use std::fmt::Write;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
+    admission::{Door, admit},
     error::StepError,
     oven::{Cx, Step as _, durable},
     steps::{self, Connect, Connected, Key, MakeKey, ReadyVm, WaitForVm},
 };
 use crate::{
-    communicator::{Communicator as _, Exit, quote::quote},
     domain::{
         StepState,
         plan::{Builder, Communicator, SshPlan},
@@ -66,7 +64,8 @@ pub async fn open(cx: &Cx, keys: &[String]) -> Result<Option<Reach>, StepError> 
     (reach.host, reach.port, reach.user) =
         (Some(known.host.clone()), Some(ssh.port), Some(ssh.username.clone()));
     if !keys.is_empty() {
-        match admit(cx, ssh, &known, keys).await {
+        let door = Door { ssh, host: &known.host, key: &known.key };
+        match admit(cx, door, keys).await {
             Ok(()) => reach.authorized_keys = keys.len(),
             Err(error) => {
                 cx.say(format!("your keys could not be put into VM {}: {error}", known.vm.id)).await
@@ -86,27 +85,4 @@ fn known(entries: &[JournalEntry], ssh: &SshPlan) -> Option<Known> {
     let connected: Option<Connected> = output(entries, Connect::NAME);
     let host = connected.map(|connected| connected.host).or_else(|| steps::address(ssh, &vm).ok())?;
     Some(Known { vm, key, host })
-}
-
-/// Appends the keys to the user's `authorized_keys`.
-async fn admit(cx: &Cx, ssh: &SshPlan, known: &Known, keys: &[String]) -> Result<(), StepError> {
-    // Whoever waits for it should not wait for the whole `ssh_timeout` if the VM is gone.
-    let ssh = SshPlan { timeout: ssh.timeout.min(std::time::Duration::from_secs(60)), ..ssh.clone() };
-    let communicator = steps::connect_to(cx, &ssh, &known.host, &known.key).await?;
-    let mut script = "umask 077; mkdir -p \"$HOME/.ssh\" && cd \"$HOME/.ssh\"".to_owned();
-    for key in keys {
-        // Writing to a String does not fail.
-        let _ = write!(script, " && printf '%s\\n' {} >> authorized_keys", quote(key));
-    }
-    let done = communicator.run(&script, &steps::Silent).await;
-    communicator.close().await;
-    match done? {
-        Exit::Status(0) => Ok(()),
-        exit => Err(StepError::found(
-            502,
-            "keys_not_installed",
-            "The VM does not take the keys",
-            format!("writing to ~/.ssh/authorized_keys ended with {exit:?}"),
-        )),
-    }
 }

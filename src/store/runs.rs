@@ -116,6 +116,28 @@ pub async fn begin(db: &mut PgConnection, lease: &Lease, steps_total: i32) -> Re
     Ok(())
 }
 
+/// Notes whether the run's VM may let in the request's `authorized_keys`.
+///
+/// # Errors
+/// The lease is lost, or the database is away.
+pub async fn set_keys_in_vm(db: &mut PgConnection, lease: &Lease, there: bool) -> Result<(), StoreError> {
+    guard(db, lease).await?;
+    sqlx::query("UPDATE runs SET keys_in_vm = $2 WHERE id = $1")
+        .bind(lease.run)
+        .bind(there)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Whether the run's VM may let in the request's `authorized_keys`.
+///
+/// # Errors
+/// The database is away.
+pub async fn keys_in_vm(db: &mut PgConnection, run: RunId) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar("SELECT keys_in_vm FROM runs WHERE id = $1").bind(run).fetch_one(db).await?)
+}
+
 /// Whether the run ever made anything, or was about to.
 ///
 /// # Errors

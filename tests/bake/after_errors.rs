@@ -198,7 +198,11 @@ async fn a_person_gets_into_the_held_vm_mends_it_and_the_build_succeeds(
         .status();
     assert!(made.unwrap().success());
     let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
-    let provisioners = json!([shell(&["test -e /tmp/mended", "echo all is well"])]);
+    let provisioners = json!([
+        shell(&["test -e /tmp/mended", "echo all is well"]),
+        // Only those keys of `authorized_keys` are of this run that it marks.
+        shell(&["grep -c fournil: ~/.ssh/authorized_keys"])
+    ]);
     let request = after_error(
         template(builder("image-x"), provisioners),
         json!({ "on_error": "ask", "authorized_keys": [public.trim()] }),
@@ -227,7 +231,10 @@ async fn a_person_gets_into_the_held_vm_mends_it_and_the_build_succeeds(
     app.post(&format!("/builds/{id}/release"), &json!({ "then": "retry" })).await;
     let build = app.wait_build(&id).await;
     app.succeeded(&build).await;
-    assert!(app.log(&id).await.contains("all is well"));
+    let log = app.log(&id).await;
+    assert!(log.contains("all is well"), "{log}");
+    // Whoever was let in must not be let into every VM of the OMI.
+    assert!(log.contains("took your keys out of the VM"), "{log}");
     assert_eq!(build["runs"][0]["attempt"], 1);
 }
 

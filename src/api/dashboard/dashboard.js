@@ -178,16 +178,32 @@ function stepItem(step) {
     element("span", {}, step.name.replaceAll("_", " ")), element("span", { class: "time" }, time));
 }
 
+function button(text, title, action) {
+  const made = element("button", { class: "plain", type: "button", title }, text);
+  made.addEventListener("click", action);
+  return made;
+}
+
+function heldItem(run) {
+  const how = run.held.ssh || `VM ${run.held.vm}`;
+  const ways = [["retry", "Run the failed step again", "On the same VM"], ["keep", "Keep", "The run ends, what it made stays for a while"],
+    ["cleanup", "Clean up", "What it made is removed"]];
+  return element("div", { class: "notice" },
+    element("p", {}, `Held until ${new Date(run.held_until).toLocaleString()}: `, element("code", {}, how)),
+    element("p", {}, ...ways.map(([then, text, title]) => button(text, title, () => act("release", { then, run: run.name })))));
+}
+
 function runItem(run) {
   const steps = page.steps.filter((step) => step.run === run.name && step.attempt === run.attempt);
   const facts = [
     run.builder,
     run.attempt > 1 ? `attempt ${run.attempt}` : "",
-    run.cleanup === "pending" ? "cleaning up" : run.cleanup === "failed" ? "cleanup is tried again" : "",
+    run.kept_until ? `kept until ${new Date(run.kept_until).toLocaleString()}` : run.held ? "held" : run.cleanup === "pending" ? "cleaning up" : run.cleanup === "failed" ? "cleanup is tried again" : "",
     run.started_at ? span(run.started_at, run.finished_at) : "",
   ].filter(Boolean).join(" · ");
   return element("div", { class: "run" },
     element("div", { class: "run-head" }, badge(run.state), run.name, element("span", { class: "quiet" }, facts)),
+    run.held ? heldItem(run) : null,
     run.error ? element("p", { class: "problem" }, `${run.error.title}: ${run.error.detail}`) : null,
     element("ol", { class: "steps" }, ...steps.map(stepItem)));
 }
@@ -233,7 +249,9 @@ function drawBuild() {
   $("retry").hidden = !isDone(build);
   fill("build-error", !build.error, ...(build.error ? problem(build.error) : []));
   fill("build-notices", build.notices.length === 0, ...build.notices.map((notice) => element("p", {}, notice)));
-  fill("build-leftovers", build.leftovers.length === 0, element("p", {}, "Still being removed from the cloud:"),
+  const kept = build.runs.some((run) => run.kept_until);
+  fill("build-leftovers", build.leftovers.length === 0, element("p", {}, kept ? "Kept in the cloud for a while: " : "Still being removed from the cloud: ",
+    button("Remove now", "Does not wait for the next try, or the end of the time", () => act("cleanup"))),
     ...build.leftovers.map((left) => element("p", {}, element("code", {}, `${left.kind} ${left.id || "(unknown)"}`), left.last_error ? ` ${left.last_error}` : "")));
   $("build-artifacts").hidden = build.artifacts.length === 0;
   $("artifacts").replaceChildren(...build.artifacts.map(artifactItem));
@@ -292,19 +310,20 @@ function openLog(id) {
   log.onopen = () => { $("log-state").textContent = "live"; };
 }
 
-async function act(name) {
+async function act(name, body) {
   const id = page.id;
-  $(name).disabled = true;
+  if ($(name)) $(name).disabled = true;
   try {
-    const build = await api(`/builds/${id}/${name}`, { method: "POST" });
+    const json = { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+    const build = await api(`/builds/${id}/${name}`, { method: "POST", ...(body ? json : {}) });
     remember(build);
     if (build.id === id) await showBuild(build);
     else location.hash = `#/builds/${build.id}`;
+    drawBuild();
   } catch (error) {
     fill("build-error", false, element("p", {}, error.message));
   }
-  $(name).disabled = false;
-  drawBuild();
+  if ($(name)) $(name).disabled = page.shown && name === "cancel" ? page.shown.cancel_requested : false;
 }
 
 /* ---- Where we are ---- */

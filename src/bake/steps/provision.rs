@@ -8,6 +8,7 @@ use chrono::Utc;
 use super::{Connected, Connection, Key, ReadyVm, SourceImage, connect};
 use crate::{
     bake::{
+        admission,
         error::StepError,
         late::Late,
         oven::{Cx, Step, durable},
@@ -111,6 +112,7 @@ impl Provision<'_> {
             }
         }
         keep_downloads(cx, downloads.path()).await?;
+        admission::withdraw(cx, communicator).await?;
         if let Some(halves) = &self.key.temporary {
             forget_key(cx, communicator, &halves.public).await;
         }

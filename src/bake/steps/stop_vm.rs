@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::ReadyVm;
 use crate::{
     bake::{
+        admission::{self, Door},
         error::StepError,
         oven::{Cx, Step},
     },
@@ -23,6 +24,8 @@ pub struct StopVm<'a> {
     pub vm: &'a ReadyVm,
     /// `disable_stop_vm`.
     pub by_itself: bool,
+    /// The way in, if there is one.
+    pub door: Option<Door<'a>>,
 }
 
 impl Step for StopVm<'_> {
@@ -34,6 +37,9 @@ impl Step for StopVm<'_> {
     }
 
     async fn run(&self, cx: &Cx) -> Result<(), StepError> {
+        if let Some(door) = self.door {
+            admission::withdraw_by(cx, door).await?;
+        }
         let id = &self.vm.id;
         let limit = if self.by_itself {
             cx.say(format!("waiting until VM {id} stops by itself")).await;
