@@ -19,3 +19,6 @@ pub mod store;
 pub mod telemetry;
 pub mod template;
 pub mod worker;
+
+#[cfg(test)]
+mod testing;

@@ -26,7 +26,7 @@ mod address;
 use address::{AddressLease, AddressRange};
 
 /// For whatever should happen soon; only failures take this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const GIB: u64 = 1 << 30;
 
 /// An instance's metadata as the region would serve it.
@@ -169,7 +169,7 @@ impl Client {
             "UserKnownHostsFile=/dev/null",
             "GlobalKnownHostsFile=/dev/null",
             "LogLevel=ERROR",
-            "ConnectTimeout=10",
+            "ConnectTimeout=180",
         ] {
             command.args(["-o", option]);
         }

@@ -339,8 +339,8 @@ async fn what_cannot_be_done_as_typed_is_a_usage_error() {
 
 #[tokio::test]
 async fn nobody_there_and_a_stranger_there_are_told_apart() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let ran_alone = ran(&["list", "--server", &format!("http://{free}")]).await;
+    let nobody = crate::testing::Port::take();
+    let ran_alone = ran(&["list", "--server", &format!("http://{}", nobody.address())]).await;
     assert_eq!(ran_alone.outcome, Outcome::Failure);
     assert!(ran_alone.err.contains("is `fournil serve` running?"), "{}", ran_alone.err);
 

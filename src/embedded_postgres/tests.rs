@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::is_root;
+use crate::{config::is_root, testing::PATIENCE};
 
 /// Tells a process of this test program which data folder to use.
 const FOLDER: &str = "FOURNIL_TEST_DATA_FOLDER";
@@ -97,10 +97,10 @@ async fn a_killed_postmaster_comes_back_with_its_data() {
     remember(postgres.url(), "committed").await;
     let first = postmaster(folder.path()).unwrap();
     kill(first);
-    let connection = timeout(Duration::from_secs(60), async {
+    let connection = timeout(PATIENCE, async {
         loop {
             // Until the old socket is gone a connection may be accepted by nobody, hence the time for each try.
-            match timeout(Duration::from_secs(2), PgConnection::connect(postgres.url())).await {
+            match timeout(Duration::from_secs(10), PgConnection::connect(postgres.url())).await {
                 Ok(Ok(connection)) if postmaster(folder.path()).is_some_and(|pid| pid != first) => {
                     break connection;
                 }
@@ -195,7 +195,7 @@ async fn a_dropped_cluster_stops() {
     let folder = data_folder();
     let postgres = EmbeddedPostgres::start(folder.path(), None).await.unwrap();
     drop(postgres);
-    timeout(Duration::from_secs(30), async {
+    timeout(PATIENCE, async {
         while postmaster(folder.path()).is_some() {
             sleep(CONNECT_EVERY).await;
         }

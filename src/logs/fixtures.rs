@@ -18,6 +18,7 @@ use crate::{
     logs::{BuildStream, LogHub, LogLimits, LogWriter, Redactor, StreamItem},
     queue::Lease,
     store::log_lines::NewLine,
+    testing::PATIENCE,
 };
 
 /// A build with these runs, all of them leased with token 7.
@@ -108,15 +109,14 @@ pub(crate) async fn read_all(
     stream.unwrap().unwrap().into_stream().map(Result::unwrap).collect().await
 }
 
-/// Waits until the condition holds; fails after 20 s.
+/// Waits until the condition holds.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    for _ in 0..2_000 {
-        if condition().await {
-            return;
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("{what} did not come true");
+    };
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what} did not come true");
 }
 
 /// Cuts every other connection of this database.

@@ -1,7 +1,5 @@
 //! Every reader gets every line and event once and in order, wherever it begins and whatever breaks meanwhile.
 
-use std::time::Duration;
-
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
@@ -235,12 +233,12 @@ async fn readers_and_the_hub_outlive_their_connections(options: PgPoolOptions, c
     })
     .await;
 
-    // Called, not polled: within less than the shortest poll.
+    // Called, not polled: of itself the hub never calls.
     let mut wake = hub.subscribe(lease.build);
     let mut any = hub.subscribe_all();
     log.say("behind").await;
     log.flush().await.unwrap();
-    tokio::time::timeout(Duration::from_secs(1), async { tokio::join!(wake.changed(), any.changed()) })
+    tokio::time::timeout(crate::testing::PATIENCE, async { tokio::join!(wake.changed(), any.changed()) })
         .await
         .unwrap();
     fixtures::end(&admin, lease.build).await;

@@ -207,7 +207,7 @@ mod tests {
         }
         held.abort();
         assert!(held.await.unwrap_err().is_cancelled());
-        tokio::time::timeout(Duration::from_secs(20), pacer.acquire()).await.unwrap();
+        tokio::time::timeout(crate::testing::PATIENCE, pacer.acquire()).await.unwrap();
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! The log of a real bake: live, resumed at every line, in every form; nothing lost, nothing twice.
 
-use std::time::Duration;
-
 use futures::StreamExt;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -146,9 +144,7 @@ async fn a_reader_who_reconnects_at_any_line_misses_none_and_sees_none_twice(
 async fn events_tell_each_step_the_artifact_and_the_state(_: PgPoolOptions, database: PgConnectOptions) {
     let app = TestApp::without_machines(database).await;
     let id = app.post_build(&template(machineless("told"), json!([]))).await;
-    let all = tokio::time::timeout(Duration::from_secs(30), events(open(&app, &id, None).await, |_| false))
-        .await
-        .unwrap();
+    let all = tokio::time::timeout(PATIENCE, events(open(&app, &id, None).await, |_| false)).await.unwrap();
     let of = |kind: &str| {
         all.iter().filter(|event| event.kind == kind).map(|event| event.data.clone()).collect::<Vec<_>>()
     };

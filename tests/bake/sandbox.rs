@@ -16,7 +16,7 @@ pub const ACCESS_KEY: &str = "SANDBOX0ACCESS0KEY00";
 pub const SECRET_KEY: &str = "SANDBOX0SECRET0KEY000000000000000000000";
 
 /// How long a sandbox may take to clear up.
-const CLEARING: Duration = Duration::from_secs(10);
+const CLEARING: Duration = Duration::from_secs(60);
 
 /// What VMs are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -31,10 +31,7 @@ async fn a_port_that_no_group_opens_is_told_after_the_timeout(_: PgPoolOptions, 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
 async fn a_user_that_the_vm_does_not_know_is_told_as_such(_: PgPoolOptions, database: PgConnectOptions) {
     let Some(app) = TestApp::with_machines(database).await else { return };
-    let wrong = with(
-        builder("image-x"),
-        json!({ "ssh_username": "ubuntu", "ssh_timeout": "20s", "ssh_handshake_attempts": 3 }),
-    );
+    let wrong = with(builder("image-x"), json!({ "ssh_username": "ubuntu", "ssh_handshake_attempts": 3 }));
     let error = app.bake_badly(&template(wrong, json!([])), "ssh_auth").await;
     assert!(error["detail"].as_str().unwrap().contains("ubuntu"), "{error:#}");
     assert!(error["hint"].as_str().unwrap().contains("ssh_username"), "{error:#}");
@@ -63,7 +60,7 @@ async fn a_failing_script_fails_the_build_with_its_code_and_last_lines(
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
 async fn a_provisioner_has_its_time_and_its_retries(_: PgPoolOptions, database: PgConnectOptions) {
     let Some(app) = TestApp::with_machines(database).await else { return };
-    let slow = with(shell(&["echo begun", "sleep 60"]), json!({ "timeout": "1s" }));
+    let slow = with(shell(&["echo begun", "sleep 3600"]), json!({ "timeout": "1s" }));
     let error = app.bake_badly(&template(builder("slow"), json!([slow])), "provisioner_timeout").await;
     assert!(
         error["detail"].as_str().unwrap().contains("1s") || error["detail"].as_str().unwrap().contains("1 s"),
@@ -87,7 +84,7 @@ async fn a_vm_that_ends_while_it_is_provisioned_fails_the_build(
 ) {
     let Some(app) = TestApp::with_machines(database).await else { return };
     let id = app
-        .post_build(&template(builder("image-x"), json!([shell(&["echo the script runs", "sleep 60"])])))
+        .post_build(&template(builder("image-x"), json!([shell(&["echo the script runs", "sleep 3600"])])))
         .await;
     crate::app::eventually("the script runs", || async {
         app.log(&id).await.contains("    osc-bsu: the script runs\n")
@@ -105,7 +102,7 @@ async fn a_vm_that_ends_while_it_is_provisioned_fails_the_build(
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
 async fn a_build_has_its_time_too(_: PgPoolOptions, database: PgConnectOptions) {
     let Some(app) = TestApp::with_machines(database).await else { return };
-    let template: Value = template(builder("image-x"), json!([shell(&["sleep 60"])]));
+    let template: Value = template(builder("image-x"), json!([shell(&["sleep 3600"])]));
     let build = app.bake(&json!({ "template": template, "timeout": "3s" })).await;
     assert_eq!(
         (&build["state"], &build["error"]["code"]),

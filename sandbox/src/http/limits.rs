@@ -18,8 +18,11 @@ impl RateLimit {
 
     /// Whether one more call may pass now.
     pub fn admits(&mut self) -> bool {
+        self.admits_at(Instant::now())
+    }
+
+    fn admits_at(&mut self, now: Instant) -> bool {
         let Some(per_second) = self.per_second else { return true };
-        let now = Instant::now();
         let elapsed = self.filled.map_or(0.0, |filled| now.duration_since(filled).as_secs_f64());
         self.calls = (self.calls + elapsed * per_second).min(per_second.max(1.0));
         self.filled = Some(now);
@@ -33,15 +36,20 @@ impl RateLimit {
 
 #[cfg(test)]
 mod tests {
-    use super::RateLimit;
+    use std::time::Duration;
+
+    use super::*;
 
     #[test]
     fn a_second_s_worth_of_calls_passes_at_once_and_then_no_more() {
         let mut limit = RateLimit::default();
         assert!((0..100).all(|_| limit.admits()));
         limit.set(Some(3.0));
-        let passed = (0..10).filter(|_| limit.admits()).count();
+        let later = Instant::now() + Duration::from_secs(60);
+        let passed = (0..10).filter(|_| limit.admits_at(later)).count();
         assert_eq!(passed, 3);
+        assert!(limit.admits_at(later + Duration::from_millis(350)));
+        assert!(!limit.admits_at(later + Duration::from_millis(350)));
         limit.set(None);
         assert!(limit.admits());
     }

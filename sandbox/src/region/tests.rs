@@ -115,7 +115,8 @@ impl World {
         let latency = Latency::default();
         let region = Region::new(RegionParts {
             name: "eu-west-2".to_owned(),
-            quirks: Quirks { terminated_visible_ms: 100, ..Quirks::beside(&latency) },
+            // Longer than any test lasts: what ends is seen to have ended.
+            quirks: Quirks { terminated_visible_ms: 3_600_000, ..Quirks::beside(&latency) },
             latency,
             backend: Arc::clone(&backend) as Arc<dyn Backend>,
             disks: disks::Disks::new(None),
@@ -163,7 +164,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), looking).await.unwrap()
+        tokio::time::timeout(Duration::from_secs(180), looking).await.unwrap()
     }
 
     fn tell(&self, vm_id: &str, event: PowerEvent) {
@@ -182,7 +183,23 @@ async fn a_vm_whose_first_boot_fails_is_terminated_and_says_why() {
     let vm = world.until(&vm_id, "terminated").await;
     assert_eq!(vm["StateReason"], "Server.InternalError");
     assert!(world.region.state().volumes.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminated_vm_disappears_and_its_groups_linger() {
+    let world = World::new();
+    let hour = 3_600_000;
+    let quirks =
+        Quirks { terminated_visible_ms: 0, security_group_release_ms: hour, ..world.region.quirks() };
+    world.region.set_quirks(quirks);
+    let body = json!({ "SecurityGroupName": "g", "Description": "d" });
+    let group = world.call("CreateSecurityGroup", body).await.unwrap();
+    let group = group["SecurityGroup"]["SecurityGroupId"].clone();
+    let vm_id = world.create_vm(json!({ "SecurityGroupIds": [group] })).await;
+    world.call("DeleteVms", json!({ "VmIds": [vm_id] })).await.unwrap();
     world.until_true(|| async { world.state_of(&vm_id).await.is_none().then_some(()) }).await;
+    let error = world.call("DeleteSecurityGroup", json!({ "SecurityGroupId": group })).await.unwrap_err();
+    assert_eq!((error.status, error.code), (409, 9085));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,9 @@ import official
 ACCESS_KEY = "SANDBOX0ACCESS0KEY00"
 SECRET_KEY = "SANDBOX0SECRET0KEY000000000000000000000"
 
+# Seconds for whatever should happen soon, on a busy machine too; only failures take this long.
+PATIENCE = 180
+
 
 def binary() -> str:
     chosen = os.environ.get("OAPI_SANDBOX_BIN")
@@ -110,14 +113,14 @@ class Cloud:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
     def resources(self) -> dict:
         return self.control("GET", "resources")
 
-    def until(self, action: str, key: str, state: str, member: str = "State", seconds: float = 20, **filters) -> dict:
+    def until(self, action: str, key: str, state: str, member: str = "State", seconds: float = PATIENCE, **filters) -> dict:
         """Reads until the one object that the filters find is in a state; all words on the way are checked too."""
         end = time.monotonic() + seconds
         while True:
@@ -127,7 +130,18 @@ class Cloud:
             assert time.monotonic() < end, f"{action} {filters}: not {state} in time, but {found}"
             time.sleep(0.02)
 
-    def until_gone(self, action: str, key: str, seconds: float = 20, **filters):
+    def states_until(self, action: str, key: str, last: str, **filters) -> list[str]:
+        """Reads until the object is in its last state; answers the states that were seen, in order."""
+        seen = []
+        end = time.monotonic() + PATIENCE
+        while last not in seen:
+            state = self.call(action, Filters=filters)[key][0]["State"]
+            if state not in seen:
+                seen.append(state)
+            assert time.monotonic() < end, f"{action} {filters}: not {last} in time, but {seen}"
+        return seen
+
+    def until_gone(self, action: str, key: str, seconds: float = PATIENCE, **filters):
         end = time.monotonic() + seconds
         while self.call(action, Filters=filters)[key]:
             assert time.monotonic() < end, f"{action} {filters}: still there"
@@ -146,7 +160,7 @@ class Sandbox:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session", autouse=True)

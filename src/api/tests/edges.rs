@@ -50,7 +50,8 @@ async fn pages_of_other_sites_are_refused(pool: PgPool) {
 
 #[sqlx::test(migrator = "crate::store::MIGRATOR")]
 async fn a_database_that_is_away_is_a_503_that_can_be_retried(pool: PgPool) {
-    let options = sqlx::postgres::PgConnectOptions::new().host("127.0.0.1").port(9);
+    let nobody = crate::testing::Port::take();
+    let options = sqlx::postgres::PgConnectOptions::new().host("127.0.0.1").port(nobody.number());
     let away = sqlx::postgres::PgPoolOptions::new()
         .acquire_timeout(Duration::from_millis(300))
         .connect_lazy_with(options);

@@ -23,10 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
 use super::{ApiLimits, AppState, Clock, router};
-use crate::{credentials::vault::Vault, domain::BuildId, logs::LogHub};
-
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::{credentials::vault::Vault, domain::BuildId, logs::LogHub, testing::PATIENCE};
 
 /// The API of one test.
 struct TestApi {

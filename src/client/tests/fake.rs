@@ -22,6 +22,7 @@ use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use crate::{
     cli::{Cli, Command},
     client::{Outcome, Terminal, run},
+    testing::PATIENCE,
 };
 
 /// What arrived at the server.
@@ -171,12 +172,11 @@ impl Running {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(Duration::from_secs(30), printed).await.expect("it was not printed");
+        timeout(PATIENCE, printed).await.expect("it was not printed");
     }
 
     pub async fn ended(self) -> Ran {
-        let outcome =
-            timeout(Duration::from_secs(30), self.task).await.expect("the command goes on").unwrap();
+        let outcome = timeout(PATIENCE, self.task).await.expect("the command goes on").unwrap();
         Ran { outcome, out: self.out.text(), err: self.err.text() }
     }
 }

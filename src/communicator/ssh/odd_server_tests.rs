@@ -28,7 +28,7 @@ async fn scp_and(script: &str, extra: &str) -> (super::testing::Server, super::S
     std::fs::write(&scp, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(scp, std::fs::Permissions::from_mode(0o755)).unwrap();
     let server = recipe.start();
-    until("the server listens", || std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).is_ok());
+    until("the server listens", || std::net::TcpStream::connect(server.port.address()).is_ok());
     let ssh = server.connect().await;
     (server, ssh)
 }

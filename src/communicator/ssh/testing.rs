@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io::Write,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::TcpStream,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     pin::Pin,
@@ -26,10 +26,10 @@ use crate::{
         log::{Output, Stream},
         plan::KeyType,
     },
+    testing::Port,
 };
 
-/// How long tests wait for what must happen.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) use crate::testing::PATIENCE as SOON;
 
 /// Root's password on Dropbear.
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -37,7 +37,7 @@ pub(crate) const PASSWORD: &str = "correct horse";
 /// An SSH server that lets root in with one key.
 pub(crate) struct Server {
     pub(crate) folder: TempDir,
-    pub(crate) port: u16,
+    pub(crate) port: Port,
     pub(crate) key: TemporaryKey,
     child: Child,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Server {
 /// What a server is made of, before it runs.
 pub(crate) struct Recipe {
     folder: TempDir,
-    pub(crate) port: u16,
+    pub(crate) port: Port,
     pub(crate) key: TemporaryKey,
     extra: String,
 }
@@ -56,7 +56,7 @@ impl Recipe {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let key = TemporaryKey::generate(KeyType::Ed25519, "test").unwrap();
-        let recipe = Self { folder, port: free_port(), key, extra: extra.to_owned() };
+        let recipe = Self { folder, port: Port::take(), key, extra: extra.to_owned() };
         recipe.write("authorized_keys", &recipe.key.public_openssh);
         recipe.write("host", TemporaryKey::generate(KeyType::Ed25519, "").unwrap().private.expose_secret());
         recipe
@@ -79,14 +79,14 @@ impl Recipe {
     }
 
     pub(crate) fn target(&self) -> SshTarget {
-        target(self.port, &self.key)
+        target(self.port.number(), &self.key)
     }
 
     /// Starts the server, without waiting for it.
     pub(crate) fn start(self) -> Server {
         let folder = self.folder.path();
         let shown = folder.display();
-        let (port, extra) = (self.port, &self.extra);
+        let (port, extra) = (self.port.number(), &self.extra);
         // Since 9.8 refused logins are held against the whole address, on which all tests meet.
         let knows = Command::new("/usr/sbin/sshd")
             .args(["-T", "-f", "/dev/null", "-o", "PerSourcePenalties=no"])
@@ -115,7 +115,7 @@ impl Recipe {
             .stderr(log)
             .spawn()
             .unwrap();
-        Server { folder: self.folder, port, key: self.key, child }
+        Server { folder: self.folder, port: self.port, key: self.key, child }
     }
 }
 
@@ -147,7 +147,7 @@ impl Server {
         let child = Command::new("unshare")
             .args(["--mount", "sh", "-c", script])
             .arg(recipe.path())
-            .arg(recipe.port.to_string())
+            .arg(recipe.port.number().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -157,7 +157,7 @@ impl Server {
     }
 
     fn ready(self) -> Self {
-        until("the server listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok());
+        until("the server listens", || TcpStream::connect(self.port.address()).is_ok());
         self
     }
 
@@ -166,7 +166,7 @@ impl Server {
     }
 
     pub(crate) fn target(&self) -> SshTarget {
-        target(self.port, &self.key)
+        target(self.port.number(), &self.key)
     }
 
     pub(crate) async fn connect(&self) -> SshCommunicator {
@@ -177,7 +177,8 @@ impl Server {
     pub(crate) fn stop(mut self) -> Recipe {
         self.kill();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
-        Recipe { folder, port: self.port, key: self.key.clone(), extra: String::new() }
+        let port = std::mem::replace(&mut self.port, Port::take());
+        Recipe { folder, port, key: self.key.clone(), extra: String::new() }
     }
 
     fn kill(&mut self) {
@@ -214,10 +215,6 @@ fn target(port: u16, key: &TemporaryKey) -> SshTarget {
 /// Connects, with a generous timeout.
 pub(crate) async fn enter(target: &SshTarget) -> Result<SshCommunicator, CommunicatorError> {
     connect(target, SOON, 1, &CancellationToken::new(), &Recorder::default()).await
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// Waits for a condition.

@@ -1,21 +1,13 @@
 //! SSH against real servers.
 
-use std::{
-    net::Ipv4Addr,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{net::Ipv4Addr, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Auth, Bastion, FileTransfer, SshCommunicator, SshTarget, connect,
-    testing::{
-        PASSWORD, Recipe, Recorder, SOON, Server, assert_same, enter, free_port, odd_folder, until,
-        until_async,
-    },
+    testing::{PASSWORD, Recipe, Recorder, SOON, Server, assert_same, enter, odd_folder, until, until_async},
 };
 use crate::{
     communicator::{
@@ -26,6 +18,7 @@ use crate::{
         log::Stream,
         plan::{BastionPlan, KeyType, SshInterface, SshPlan},
     },
+    testing::Port,
 };
 
 async fn run(communicator: &SshCommunicator, command: &str) -> (Exit, Recorder) {
@@ -396,31 +389,34 @@ async fn a_key_refused_to_the_end_is_the_reason_of_the_timeout() {
     let server = Server::openssh("");
     let stranger = TemporaryKey::generate(KeyType::Ed25519, "").unwrap().login_key().unwrap();
     let target = SshTarget { auth: vec![Auth::Key(stranger)], ..server.target() };
-    let limit = Duration::from_secs(2);
-    let error =
-        connect(&target, limit, 0, &CancellationToken::new(), &Recorder::default()).await.err().unwrap();
+    let error = failure(&target, |error| error.code() == "ssh_auth").await;
     assert!(matches!(error, CommunicatorError::TimedOut { .. }), "{error}");
-    assert_eq!(error.code(), "ssh_auth");
 }
 
-/// How a connection fails within two seconds.
-async fn failure(target: &SshTarget) -> CommunicatorError {
-    let started = Instant::now();
-    let limit = Duration::from_secs(2);
-    let error =
-        connect(target, limit, 0, &CancellationToken::new(), &Recorder::default()).await.err().unwrap();
-    assert!(started.elapsed() < Duration::from_secs(4), "{error} took {:?}", started.elapsed());
-    error
-}
-
-fn last_reason(error: &CommunicatorError) -> &UnreachableReason {
-    match error {
-        CommunicatorError::TimedOut { last: Some(last), .. } => match &**last {
-            CommunicatorError::Unreachable { reason, .. } => reason,
-            other => panic!("{other}"),
-        },
-        other => panic!("{other}"),
+/// How a connection fails, which must come to be as expected. Two seconds suffice for that, but not on a machine that is too
+/// busy to meet the reason within them; it gets more.
+async fn failure(target: &SshTarget, is_expected: impl Fn(&CommunicatorError) -> bool) -> CommunicatorError {
+    let mut limit = Duration::from_secs(2);
+    loop {
+        let cancel = CancellationToken::new();
+        let error = connect(target, limit, 0, &cancel, &Recorder::default()).await.err().unwrap();
+        if is_expected(&error) {
+            return error;
+        }
+        assert!(limit < SOON, "{error:?}");
+        limit *= 4;
     }
+}
+
+/// A connection that is tried until the time is over must fail for this reason.
+async fn fails_to_the_end(target: &SshTarget, wanted: UnreachableReason, code: &str) {
+    let is_expected = |error: &CommunicatorError| match error {
+        CommunicatorError::TimedOut { last: Some(last), .. } => {
+            matches!(&**last, CommunicatorError::Unreachable { reason, .. } if *reason == wanted)
+        }
+        _ => false,
+    };
+    assert_eq!(failure(target, is_expected).await.code(), code);
 }
 
 #[tokio::test]
@@ -428,19 +424,18 @@ async fn what_is_met_instead_of_a_server_is_told() {
     let key = TemporaryKey::generate(KeyType::Ed25519, "").unwrap().login_key().unwrap();
     let target = |port| SshTarget::new("127.0.0.1", port, "root", vec![Auth::Key(key.clone())]);
 
-    let error = failure(&target(free_port())).await;
-    assert_eq!((last_reason(&error), error.code()), (&UnreachableReason::Refused, "ssh_refused"));
+    let nobody = Port::take();
+    fails_to_the_end(&target(nobody.number()), UnreachableReason::Refused, "ssh_refused").await;
 
     // The kernel accepts, and nobody speaks.
     let silent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let error = failure(&target(silent.local_addr().unwrap().port())).await;
-    assert_eq!((last_reason(&error), error.code()), (&UnreachableReason::NoBanner, "ssh_no_banner"));
+    let port = silent.local_addr().unwrap().port();
+    fails_to_the_end(&target(port), UnreachableReason::NoBanner, "ssh_no_banner").await;
 
     let closing = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = closing.local_addr().unwrap().port();
     let task = tokio::spawn(async move { while closing.accept().await.is_ok() {} });
-    let error = failure(&target(port)).await;
-    assert_eq!((last_reason(&error), error.code()), (&UnreachableReason::HungUp, "ssh_no_banner"));
+    fails_to_the_end(&target(port), UnreachableReason::HungUp, "ssh_no_banner").await;
     task.abort();
 
     // A full queue of connections that nobody accepts swallows further ones, as a firewall does.
@@ -454,15 +449,14 @@ async fn what_is_met_instead_of_a_server_is_told() {
     {
         waiting.push(stream);
     }
-    let error = failure(&target(address.port())).await;
-    assert_eq!((last_reason(&error), error.code()), (&UnreachableReason::TimedOut, "ssh_timeout"));
+    fails_to_the_end(&target(address.port()), UnreachableReason::TimedOut, "ssh_timeout").await;
 
     let unknown = SshTarget { host: "no-such-host.invalid".to_owned(), ..target(22) };
-    assert_eq!(failure(&unknown).await.code(), "ssh_unknown_host");
+    failure(&unknown, |error| error.code() == "ssh_unknown_host").await;
     let nothing = SshTarget { auth: Vec::new(), ..target(22) };
-    assert!(matches!(failure(&nothing).await, CommunicatorError::NoCredentials { .. }));
+    failure(&nothing, |error| matches!(error, CommunicatorError::NoCredentials { .. })).await;
     let odd = SshTarget { ciphers: vec!["rot13".to_owned()], ..target(22) };
-    assert_eq!(failure(&odd).await.code(), "ssh_option");
+    failure(&odd, |error| error.code() == "ssh_option").await;
 }
 
 #[tokio::test]
@@ -495,7 +489,7 @@ async fn a_reboot_is_survived_and_another_machine_is_not_entered() {
     let recipe = server.stop();
     recipe.write("host", TemporaryKey::generate(KeyType::Ed25519, "").unwrap().private.expose_secret());
     let server = recipe.start();
-    until("the server listens", || std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).is_ok());
+    until("the server listens", || std::net::TcpStream::connect(server.port.address()).is_ok());
     let error = ssh.run("echo again", &output).await.unwrap_err();
     assert!(matches!(error, CommunicatorError::HostKeyChanged { .. }), "{error}");
     assert!(!error.is_retryable());
@@ -507,11 +501,13 @@ async fn a_machine_behind_a_bastion_is_reached_through_it() {
     let inner = Server::openssh("");
     let over = |server: &Server| Bastion {
         host: "127.0.0.1".to_owned(),
-        port: server.port,
+        port: server.port.number(),
         user: "root".to_owned(),
         auth: server.target().auth,
     };
-    let target = SshTarget { bastion: Some(over(&bastion)), ..inner.target() };
+    // Without the bastion there is no way back in, which need not be tried for long.
+    let reconnect_within = Duration::from_secs(1);
+    let target = SshTarget { bastion: Some(over(&bastion)), reconnect_within, ..inner.target() };
     let ssh = enter(&target).await.unwrap();
     let local = tempfile::tempdir().unwrap();
     let big = vec![7; 3_000_000];
@@ -524,29 +520,28 @@ async fn a_machine_behind_a_bastion_is_reached_through_it() {
 
     let strict = Server::openssh("AllowTcpForwarding no");
     let target = SshTarget { bastion: Some(over(&strict)), ..inner.target() };
-    assert_eq!(failure(&target).await.code(), "ssh_bastion");
+    failure(&target, |error| error.code() == "ssh_bastion").await;
     let mut stranger = over(&strict);
     stranger.auth = inner.target().auth;
-    let started = Instant::now();
     let error = enter(&SshTarget { bastion: Some(stranger), ..inner.target() }).await.err().unwrap();
+    // Not timed out: a bastion that refuses is not asked again.
     assert!(matches!(error, CommunicatorError::Bastion { .. }), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(5), "a bastion that refuses is not asked again");
 }
 
 #[tokio::test]
 async fn connecting_stops_when_cancelled() {
     let cancel = CancellationToken::new();
-    let target = Recipe::openssh("").target();
+    let recipe = Recipe::openssh("");
+    let target = recipe.target();
     let output = Recorder::default();
     let connecting = connect(&target, Duration::ZERO, 0, &cancel, &output);
     let cancelling = async {
         until_async("it is refused", || output.has_said("refuses")).await;
         cancel.cancel();
-        Instant::now()
     };
-    let (result, cancelled) = tokio::join!(connecting, cancelling);
+    // It would go on for ever.
+    let (result, ()) = tokio::join!(connecting, cancelling);
     assert!(matches!(result.err().unwrap(), CommunicatorError::Cancelled));
-    assert!(cancelled.elapsed() < Duration::from_secs(1));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::oapi::types::{
     CreateImage, CreateVms, DeleteImage, FiltersVm, ReadImages, ReadKeypairs, ReadVms, ResourceTag, StopVms,
     UpdateImage,
 };
+use crate::testing::PATIENCE;
 
 const SECRET_KEY: &str = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ0123";
 
@@ -19,8 +20,8 @@ fn quick() -> RetryPolicy {
         tries: 4,
         base: Duration::from_millis(2),
         longest: Duration::from_millis(10),
-        total: Duration::from_secs(20),
-        total_throttled: Duration::from_secs(20),
+        total: PATIENCE,
+        total_throttled: PATIENCE,
     }
 }
 
@@ -243,9 +244,8 @@ async fn a_call_without_an_answer_in_time_may_have_taken_effect() {
 
 #[tokio::test]
 async fn a_call_without_a_connection_was_not_run_and_is_repeated() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let port = crate::testing::Port::take();
+    let nobody = format!("http://{}", port.address());
     let records = Arc::new(Mutex::new(Vec::new()));
     let seen = records.clone();
     let mut config = config(&nobody);

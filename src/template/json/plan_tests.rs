@@ -1,7 +1,5 @@
 //! Whole templates: the corpus in `tests/templates`, the choice of runs, variables, secrets, and that nothing panics.
 
-use std::time::Instant;
-
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -297,22 +295,16 @@ fn no_provisioner_runs_without_a_communicator() {
 }
 
 #[test]
-fn a_large_template_is_quick() {
+fn a_large_template_is_planned_whole() {
     let builders: Vec<Value> = (0..20).map(|n| builder(&format!("b{n}"))).collect();
     let provisioner = |n: usize| json!({"type": "shell", "inline": [format!("echo {n} {{{{user `v`}}}}"), "b"], "environment_vars": ["A={{user `v`}}"]});
     let provisioners: Vec<Value> = (0..100).map(provisioner).collect();
     let template = json!({"variables": {"v": "x"}, "builders": builders, "provisioners": provisioners});
     let request = request(&template.to_string());
-    let best = (0..5)
-        .map(|_| {
-            let start = Instant::now();
-            parsed(&request).unwrap();
-            start.elapsed()
-        })
-        .min()
-        .unwrap();
-    println!("20 builders x 100 provisioners: {best:?}");
-    assert!(best.as_millis() < 500, "{best:?}"); // Unoptimised and on a busy machine; the bench holds it to 10 ms.
+    // How long that takes is the bench's business.
+    let runs = parsed(&request).unwrap().plan.runs;
+    assert_eq!(runs.len(), 20);
+    assert!(runs.iter().all(|run| run.provisioners.len() == 100));
 }
 
 proptest! {
