@@ -29,13 +29,15 @@ pub async fn renew(
     let runs: Vec<_> = leases.iter().map(|lease| lease.run.0).collect();
     let tokens: Vec<_> = leases.iter().map(|lease| lease.token).collect();
     let renewals: Vec<Renewal> = sqlx::query_as(
-        // Locked in the order of their ids, as `request_cancel` does.
+        // Locked in the order of their ids, as `request_cancel` does. A lease that was given back meanwhile stays so:
+        // renewed, it would keep the reaper from the run's leftovers until it ran out.
         "WITH mine AS MATERIALIZED (
              SELECT runs.id FROM runs JOIN unnest($1::uuid[], $2::bigint[]) AS held (run, token)
                  ON runs.id = held.run AND runs.lease_token = held.token
              ORDER BY runs.id FOR NO KEY UPDATE OF runs
          )
-         UPDATE runs SET lease_expires_at = now() + $3 * interval '1 second'
+         UPDATE runs
+         SET lease_expires_at = CASE WHEN lease_expires_at IS NOT NULL THEN now() + $3 * interval '1 second' END
          FROM mine, builds
          WHERE runs.id = mine.id AND builds.id = runs.build_id
          RETURNING runs.id, builds.cancel_requested_at IS NOT NULL AS cancel_requested",
