@@ -35,6 +35,9 @@ use crate::{
 /// How many work at the same time, beside those who only think they do.
 pub const WORKERS: usize = 8;
 
+/// Only failures take this long.
+const PATIENCE: Duration = Duration::from_secs(240);
+
 /// Between two looks at something that is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -94,6 +97,8 @@ struct Work {
     as_cleanup: bool,
     cancel: bool,
     leaves_something: bool,
+    /// Whoever works on it has not noticed that time has passed.
+    paused: bool,
     /// The lease was found lost; it must never hold again.
     lost: bool,
 }
@@ -107,8 +112,15 @@ pub async fn work(pool: &PgPool, seed: u64, runs: usize) -> String {
     for number in 0..WORKERS {
         workers.spawn(crowd.clone().serve(number, StdRng::seed_from_u64(random.random())));
     }
-    while let Some(worker) = workers.join_next().await {
-        worker.expect("a worker panicked");
+    let all = async {
+        while let Some(worker) = workers.join_next().await {
+            worker.expect("a worker panicked");
+        }
+    };
+    if tokio::time::timeout(PATIENCE, all).await.is_err() {
+        let found = Snapshot::take(pool).await;
+        let stuck: Vec<_> = found.rows.values().filter(|row| !is_over(row)).collect();
+        panic!("after {} s there is still {stuck:#?}", PATIENCE.as_secs());
     }
     crowd.check().await
 }
@@ -190,6 +202,7 @@ impl Crowd {
             as_cleanup,
             cancel: false,
             leaves_something: !as_cleanup && random.random_bool(0.2),
+            paused: false,
             lost: false,
         };
         let deeds = if decided { &DEEDS[8..] } else { &DEEDS[..] };
@@ -205,7 +218,8 @@ impl Crowd {
             70..80 => self.let_expire(&work.claimed.lease).await,
             _ => {
                 self.let_expire(&work.claimed.lease).await;
-                let (crowd, rest, waits) = (self.clone(), deeds[until..].to_vec(), fate < 92);
+                work.paused = true;
+                let (crowd, rest, waits) = (self.clone(), deeds[until..].to_vec(), fate < 89);
                 paused.spawn(async move { crowd.go_on(work, rest, waits).await });
             }
         }
@@ -369,8 +383,12 @@ async fn write(db: &mut PgConnection, work: &Work, deed: Deed) -> Result<(), Sto
             Ok(())
         }
         Deed::Removed => {
-            // Guarded also where there is nothing to remove.
             journal::guard(db, lease).await?;
+            if work.paused {
+                // Nobody takes the run while the transaction that found the lease in order is open.
+                tokio::time::sleep(LOOK_AGAIN * 5).await;
+                journal::guard(db, lease).await.expect("the run stays locked");
+            }
             for resource in ledger::live(db, lease.run).await?.iter().filter(|_| !work.leaves_something) {
                 ledger::removed(db, lease, resource.id, None).await?;
             }

@@ -52,6 +52,7 @@ async fn the_queue_does_what_the_model_does(pool: PgPool) {
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
         max_shrink_iters: 1000,
+        max_shrink_time: 60_000,
         ..Config::default()
     };
     let here = Handle::current();
