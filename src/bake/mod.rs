@@ -10,10 +10,10 @@ mod late;
 pub mod osc_bsu;
 pub mod oven;
 pub mod reach;
-mod remove;
+pub(crate) mod remove;
 pub mod steps;
 pub mod stop;
-mod tags;
+pub mod tags;
 
 pub use error::StepError;
 pub use oven::{Cloud, Cx, Failure, Oven};

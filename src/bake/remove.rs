@@ -16,8 +16,7 @@ use crate::{
         Request,
         types::{
             DeleteImage, DeleteKeypair, DeletePublicIp, DeleteSecurityGroup, DeleteSnapshot, DeleteVms,
-            DeleteVolume, FiltersImage, FiltersPublicIp, FiltersSnapshot, FiltersVm, ReadImages,
-            ReadPublicIps, ReadSnapshots, ReadVms, UnlinkPublicIp,
+            DeleteVolume, FiltersImage, FiltersSnapshot, FiltersVm, ReadImages, ReadSnapshots, ReadVms,
         },
     },
     store::ledger::{self, Intent, Keep, Resource, ResourceKind},
@@ -25,13 +24,13 @@ use crate::{
 
 /// How long one pass tries to remove something that is still in use. A security group stays in use for up to 90 s after
 /// its VM is gone (DeleteSecurityGroup, code 9085).
-const IN_USE: Duration = Duration::from_secs(240);
+pub(crate) const IN_USE: Duration = Duration::from_secs(240);
 
 /// How long a VM may take to end.
-const TERMINATION: Duration = Duration::from_secs(600);
+pub(crate) const TERMINATION: Duration = Duration::from_secs(600);
 
 /// First and longest pause between two tries.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(150), Duration::from_secs(5));
+pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(150), Duration::from_secs(5));
 
 /// Removes one resource whose id is known and returns when it is gone.
 ///
@@ -145,26 +144,7 @@ pub fn snapshot_intent(region: &str, snapshot: &str, keep: Keep) -> Intent {
 }
 
 async fn remove_public_ip(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepError> {
-    let client = &cx.cloud.client;
-    let filters = FiltersPublicIp { public_ip_ids: vec![id.to_owned()], ..FiltersPublicIp::default() };
-    let linked = client
-        .read_all(&ReadPublicIps::filtered(filters))
-        .await?
-        .into_iter()
-        .next()
-        .and_then(|ip| ip.link_public_ip_id.or_else(|| ip.vm_id.map(|_| ip.public_ip)));
-    if let Some(link) = linked {
-        let request = if link.starts_with("eipassoc-") {
-            UnlinkPublicIp { link_public_ip_id: Some(link), public_ip: None }
-        } else {
-            UnlinkPublicIp { link_public_ip_id: None, public_ip: Some(link) }
-        };
-        match client.call(&request).await {
-            Ok(_) => {}
-            Err(error) if error.is_not_found() || error.is_conflict() => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    cx.cloud.client.unlink_public_ip(id).await?;
     until_gone(cx, row, id, &DeletePublicIp { public_ip_id: Some(id.to_owned()), public_ip: None }).await
 }
 

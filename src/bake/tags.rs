@@ -13,6 +13,16 @@ pub const RUN_TAG: &str = "fournil:run";
 /// The tag with the build's id.
 pub const BUILD_TAG: &str = "fournil:build";
 
+/// The tag of an OMI and its snapshots that tells whether people may use them: the kind of the artifact, or [`UNFINISHED`].
+/// `fournil sweep` removes nothing that carries another value, nor an OMI without it.
+pub const ARTIFACT_TAG: &str = "fournil:artifact";
+
+/// A finished OMI, or a snapshot of one.
+pub const OMI: &str = "omi";
+
+/// An OMI that its run has not finished, or a snapshot of one.
+pub const UNFINISHED: &str = "unfinished";
+
 /// Between two tries while a new resource is still invisible to CreateTags.
 const INVISIBLE: Duration = Duration::from_millis(300);
 
@@ -23,6 +33,12 @@ pub fn own(cx: &Cx) -> Vec<ResourceTag> {
         ResourceTag::new(RUN_TAG, cx.lease.run.to_string()),
         ResourceTag::new(BUILD_TAG, cx.lease.build.to_string()),
     ]
+}
+
+/// fournil's own tags of an OMI and its snapshots, `what` they are: [`OMI`] or [`UNFINISHED`].
+#[must_use]
+pub fn own_of_artifact(cx: &Cx, what: &str) -> Vec<ResourceTag> {
+    [own(cx), vec![ResourceTag::new(ARTIFACT_TAG, what)]].concat()
 }
 
 /// The template's tags with keys and values rendered.
@@ -60,7 +76,16 @@ pub async fn set(cx: &Cx, ids: &[String], tags: Vec<ResourceTag>) -> Result<(), 
 
 /// Sets fournil's own tags on something temporary. Failing to do so is told but does not end the run: the ledger knows it.
 pub async fn mark(cx: &Cx, ids: &[String]) {
-    if let Err(error) = set(cx, ids, own(cx)).await {
+    mark_as(cx, ids, own(cx)).await;
+}
+
+/// The same for an OMI that is being made, and its snapshots.
+pub async fn mark_unfinished(cx: &Cx, ids: &[String]) {
+    mark_as(cx, ids, own_of_artifact(cx, UNFINISHED)).await;
+}
+
+async fn mark_as(cx: &Cx, ids: &[String], tags: Vec<ResourceTag>) {
+    if let Err(error) = set(cx, ids, tags).await {
         cx.say(format!("could not tag {}: {error}", ids.join(", "))).await;
     }
 }

@@ -1,14 +1,14 @@
-//! Questions that image builders ask often, in one call each: one resource by its id, and what a lost answer may have made.
+//! What image builders ask for often: one resource by its id, what a lost answer may have made, tags and removals.
 
 use base64::Engine;
 
 use super::client::Client;
 use super::error::OapiError;
 use super::types::{
-    CreateTags, FiltersImage, FiltersKeypair, FiltersSecurityGroup, FiltersSnapshot, FiltersVm,
-    FiltersVolume, Image, Keypair, PublicIp, ReadAccounts, ReadConsoleOutput, ReadImages, ReadKeypairs,
-    ReadPublicIps, ReadSecurityGroups, ReadSnapshots, ReadVms, ReadVolumes, Request, ResourceTag,
-    SecurityGroup, Snapshot, Vm, Volume,
+    CreateTags, FiltersImage, FiltersKeypair, FiltersPublicIp, FiltersSecurityGroup, FiltersSnapshot,
+    FiltersVm, FiltersVolume, Image, Keypair, PublicIp, ReadAccounts, ReadConsoleOutput, ReadImages,
+    ReadKeypairs, ReadPublicIps, ReadSecurityGroups, ReadSnapshots, ReadVms, ReadVolumes, Request,
+    ResourceTag, SecurityGroup, Snapshot, UnlinkPublicIp, Vm, Volume,
 };
 
 /// Writes "one resource by its id".
@@ -148,6 +148,26 @@ impl Client {
         }
         let resource_ids = resource_ids.iter().map(|id| (*id).to_owned()).collect();
         self.call(&CreateTags { resource_ids, tags: tags.to_vec() }).await.map(drop)
+    }
+
+    /// Takes a public IP off whatever it is linked to, as it has to be before it is deleted (ReadPublicIps, UnlinkPublicIp).
+    pub async fn unlink_public_ip(&self, public_ip_id: &str) -> Result<(), OapiError> {
+        let filters =
+            FiltersPublicIp { public_ip_ids: vec![public_ip_id.to_owned()], ..FiltersPublicIp::default() };
+        let found = self.read_all(&ReadPublicIps::filtered(filters)).await?.into_iter().next();
+        // Outside a Net the link has no id, and the address names it.
+        let linked = found.and_then(|ip| ip.link_public_ip_id.or_else(|| ip.vm_id.map(|_| ip.public_ip)));
+        let Some(link) = linked else { return Ok(()) };
+        let request = if link.starts_with("eipassoc-") {
+            UnlinkPublicIp { link_public_ip_id: Some(link), public_ip: None }
+        } else {
+            UnlinkPublicIp { link_public_ip_id: None, public_ip: Some(link) }
+        };
+        match self.call(&request).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes a deleting call for one resource; "does not exist" is as good as done. (Of several VMs in one DeleteVms, an

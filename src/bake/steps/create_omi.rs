@@ -1,5 +1,8 @@
 //! Asks for the OMI of the stopped VM. CreateImage takes no token: a lost answer is found again by the name, which was
-//! free before (or whose earlier bearers are known).
+//! free before (or whose earlier bearers are known). Nor does it take tags: they are set right behind it, so that the OMI
+//! can be found as unfinished by `fournil sweep` when all that fournil knew of it is lost.
+
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -10,6 +13,7 @@ use crate::{
         error::StepError,
         late::Late,
         oven::{Cx, Step},
+        tags,
     },
     domain::plan::OmiPlan,
     oapi::types::CreateImage,
@@ -63,8 +67,19 @@ impl Step for CreateOmi<'_> {
             keep: Keep::OnSuccess,
         };
         cx.say(format!("creating OMI `{}` from VM {}", self.omi.name, self.vm.id)).await;
-        let id =
-            cx.create(intent, || async { Ok(cx.cloud.client.call(&request).await?.image.image_id) }).await?;
+        // With the answer, if there is one: the OMI's snapshots.
+        let to_mark = Mutex::new(Vec::new());
+        let id = cx
+            .create(intent, || async {
+                let image = cx.cloud.client.call(&request).await?.image;
+                let snapshots = image.snapshot_ids().into_iter().map(str::to_owned).collect();
+                *to_mark.lock().unwrap_or_else(PoisonError::into_inner) = snapshots;
+                Ok(image.image_id)
+            })
+            .await?;
+        let mut to_mark = to_mark.into_inner().unwrap_or_else(PoisonError::into_inner);
+        to_mark.push(id.clone());
+        tags::mark_unfinished(cx, &to_mark).await;
         cx.say(format!("OMI: {id}, waiting until it is available")).await;
         Ok(OmiId { id })
     }

@@ -1,4 +1,4 @@
-//! Tags of the OMI and its snapshots, as the template wants them.
+//! Tags of the OMI and its snapshots: as the template wants them, and that they are finished, which `fournil sweep` heeds.
 
 use super::{Omi, SourceImage};
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
         tags,
     },
     domain::plan::OmiPlan,
+    oapi::types::ResourceTag,
 };
 
 /// Tags the OMI.
@@ -28,12 +29,18 @@ impl Step for TagOmi<'_> {
     async fn run(&self, cx: &Cx) -> Result<(), StepError> {
         let late = Late::new(cx, Some(self.source));
         let all = [self.omi.snapshots.clone(), vec![self.omi.id.clone()]].concat();
-        let common = tags::rendered(&self.plan.tags, &late)?;
+        let mut common = tags::rendered(&self.plan.tags, &late)?;
         if !common.is_empty() {
             let shown: Vec<_> = common.iter().map(|tag| format!("{}={}", tag.key, tag.value)).collect();
             cx.say(format!("tags of OMI and snapshots: {}", shown.join(", "))).await;
         }
-        tags::set(cx, &all, common).await?;
-        tags::set(cx, &self.omi.snapshots, tags::rendered(&self.plan.snapshot_tags, &late)?).await
+        let own = tags::own_of_artifact(cx, tags::OMI);
+        let is_own = |tag: &ResourceTag| own.iter().any(|own| own.key == tag.key);
+        common.retain(|tag| !is_own(tag));
+        let mut of_snapshots = tags::rendered(&self.plan.snapshot_tags, &late)?;
+        of_snapshots.retain(|tag| !is_own(tag));
+        // One call, since an OMI that has the template's tags but not the mark would be an OMI that nobody protects.
+        tags::set(cx, &all, [common, own.clone()].concat()).await?;
+        tags::set(cx, &self.omi.snapshots, of_snapshots).await
     }
 }

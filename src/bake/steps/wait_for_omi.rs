@@ -10,7 +10,6 @@ use crate::{
         error::StepError,
         oven::{Cx, Step},
         remove::snapshot_intent,
-        tags,
     },
     oapi::predicates,
     store::ledger::Keep,
@@ -58,7 +57,6 @@ impl Step for WaitForOmi<'_> {
         for snapshot in &snapshots {
             cx.adopt(snapshot_intent(&cx.cloud.region, snapshot, Keep::OnSuccess)).await?;
         }
-        tags::set(cx, &[snapshots.clone(), vec![id.clone()]].concat(), tags::own(cx)).await?;
         cx.say(format!("OMI {id} is available")).await;
         Ok(Omi { id: id.clone(), snapshots })
     }
