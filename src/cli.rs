@@ -1,12 +1,12 @@
 //! The command line: what can be typed, in fournil's spelling and in Packer's. Doing it is up to `client` and, for
 //! `serve`, to the program.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
-use crate::domain::{BuildId, BuildState, on_error::Release};
+use crate::domain::{BuildId, BuildState, RunId, duration, on_error::Release};
 
 /// Long flags that Packer spells with one dash.
 const PACKER_FLAGS: &[&str] = &[
@@ -42,6 +42,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve the API, bake what it accepts, and remove what is left over.
     Serve(Box<ServeArgs>),
+    /// Find what fournil made in an account and no ledger knows any more, and remove it if wanted.
+    Sweep(Box<SweepArgs>),
     /// Print the API's OpenAPI document.
     Openapi,
     /// Ask a server.
@@ -344,6 +346,74 @@ impl ServeArgs {
     }
 }
 
+/// Find what fournil made in an account and no ledger knows any more, and remove it if wanted.
+///
+/// For an account whose ledger was lost: a dropped database, a data folder that is gone. Looks for the tag `fournil:run` and
+/// for names that fournil gives, asks the database which of that it knows, and lists the rest; --delete removes it. OMIs that
+/// builds announced, and what the ledger knows, are never removed. Needs the database of `fournil serve` and the cloud's keys,
+/// both from where `fournil serve` takes them; no server has to run.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Exit codes:
+  0  nothing to remove, or all of it was removed
+  1  something could not be removed, or the cloud or the ledger could not be asked
+  2  the command has no meaning
+  3  leftovers were found and not removed, or something is in doubt and a person has to look
+
+What is too young does not count. The age counts from the last sign of the run that made a thing. Choose it longer than
+any bake of another fournil that uses the same account with another database.")]
+pub struct SweepArgs {
+    /// Remove the leftovers; without it nothing is changed.
+    #[arg(long)]
+    pub delete: bool,
+    /// Keep what may be younger, such as `12h` or `2d`: another fournil may need it.
+    #[arg(long, value_name = "AGE", default_value = "1d", value_parser = age)]
+    pub older_than: Duration,
+    /// Only what this run made; may be given several times.
+    #[arg(long = "run", value_name = "ID")]
+    pub runs: Vec<RunId>,
+    /// List also what the ledger knows, and announced OMIs.
+    #[arg(long)]
+    pub all: bool,
+    /// Do not ask the ledger: take everything for unknown, also what running builds need.
+    #[arg(long, conflicts_with = "database_url")]
+    pub without_ledger: bool,
+    /// The Region [env: OSC_REGION] [default: the profile's].
+    #[arg(long, value_parser = region)]
+    pub region: Option<String>,
+    /// The TOML file with the settings of `fournil serve` [env: FOURNIL_CONFIG].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+    /// The Postgres database; without it the one in the data folder [env: DATABASE_URL].
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// The data folder [env: FOURNIL_DATA_DIR] [default: as for `fournil serve`].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Where `initdb` and `postgres` are [env: FOURNIL_POSTGRES_BIN] [default: the newest installed].
+    #[arg(long, value_name = "DIR")]
+    pub postgres_bin: Option<String>,
+    /// Print JSON for programs.
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl SweepArgs {
+    /// What was given, by the settings' names, for [`crate::config::Config::load`].
+    #[must_use]
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        [
+            ("config", &self.config),
+            ("database_url", &self.database_url),
+            ("data_dir", &self.data_dir),
+            ("postgres_bin", &self.postgres_bin),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.clone()?)))
+        .collect()
+    }
+}
+
 impl Cli {
     /// Reads the process's arguments; ends the process with a message if they have no meaning (code 2) or ask for help.
     #[must_use]
@@ -384,6 +454,25 @@ fn is_packer_flag(text: &str) -> bool {
     let Some(flag) = text.strip_prefix('-') else { return false };
     let name = flag.split_once('=').map_or(flag, |(name, _)| name);
     PACKER_FLAGS.contains(&name)
+}
+
+/// A duration that may have days: `2d`, `1d12h`, `90m`.
+fn age(text: &str) -> Result<Duration, String> {
+    let invalid = || format!("`{text}` is no age; write for example `30m`, `12h` or `2d`");
+    if text.is_empty() {
+        return Err(invalid());
+    }
+    let (days, rest) = text.split_once('d').map_or(("0", text), |(days, rest)| (days, rest));
+    let days: u32 = days.parse().map_err(|_| invalid())?;
+    let rest = if rest.is_empty() { Duration::ZERO } else { duration::parse(rest).map_err(|_| invalid())? };
+    rest.checked_add(Duration::from_secs(u64::from(days) * 86_400)).ok_or_else(invalid)
+}
+
+/// It becomes part of a host name.
+fn region(text: &str) -> Result<String, String> {
+    let is_name = !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if is_name { Ok(text.to_owned()) } else { Err("write for example `eu-west-2`".to_owned()) }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "clap wants a Result")]
@@ -465,6 +554,17 @@ mod tests {
         ] {
             assert_eq!(read(line).unwrap_err().exit_code(), 2, "{line}");
         }
+    }
+
+    #[test]
+    fn an_age_may_have_days() {
+        for (text, hours) in [("1d", 24), ("1d12h", 36), ("90m", 1), ("0s", 0), ("0", 0), ("0d", 0)] {
+            assert_eq!(age(text).map(|age| age.as_secs() / 3600), Ok(hours), "{text}");
+        }
+        for text in ["", "d", "1", "-1d", "1.5d", "1d1d", "yesterday", "99999999999d"] {
+            assert!(age(text).is_err(), "{text}");
+        }
+        assert!(region("eu-west-2").is_ok() && region("evil.example/").is_err() && region("").is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod provision;
 pub mod queue;
 pub mod serve;
 pub mod store;
+pub mod sweep;
 pub mod telemetry;
 pub mod template;
 pub mod worker;

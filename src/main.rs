@@ -8,7 +8,7 @@ use fournil::{
     client::{self, Terminal},
     config::Config,
     credentials::provider::EnvironmentSource,
-    serve, telemetry,
+    serve, sweep, telemetry,
 };
 
 fn main() -> ExitCode {
@@ -30,6 +30,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let config = Config::load(&arguments.settings(), &environment, is_root())?;
             telemetry::init(config.log_format, environment.get("RUST_LOG").map(String::as_str))?;
             runtime.block_on(serve::run(config, environment))
+        }
+        Command::Sweep(arguments) => {
+            let environment = EnvironmentSource::of_process();
+            Ok(runtime.block_on(sweep::run(&arguments, environment, &Terminal::of_process())))
         }
         Command::Openapi => {
             print!("{}", fournil::api::openapi_yaml());

@@ -18,6 +18,7 @@ use std::{io, process::ExitCode};
 use tokio::sync::mpsc;
 
 pub use print::Terminal;
+pub(crate) use print::{chain, moment, table};
 
 use crate::{cli::ClientCommand, domain::Problem};
 

@@ -32,22 +32,22 @@ impl Terminal {
     }
 
     /// A line of the result. Written through at once: whoever reads a log wants it now.
-    pub(super) fn say(&self, text: &str) -> io::Result<()> {
+    pub(crate) fn say(&self, text: &str) -> io::Result<()> {
         write_line(hold(&self.out), text)
     }
 
     /// A line beside the result.
-    pub(super) fn remark(&self, text: &str) -> io::Result<()> {
+    pub(crate) fn remark(&self, text: &str) -> io::Result<()> {
         write_line(hold(&self.err), &format!("fournil: {text}"))
     }
 
     /// A line for people while the result is for programs.
-    pub(super) fn aside(&self, text: &str) -> io::Result<()> {
+    pub(crate) fn aside(&self, text: &str) -> io::Result<()> {
         write_line(hold(&self.err), text)
     }
 
     /// Why the command failed.
-    pub(super) fn error(&self, text: &str) -> io::Result<()> {
+    pub(crate) fn error(&self, text: &str) -> io::Result<()> {
         write_line(hold(&self.err), &format!("Error: {text}"))
     }
 
@@ -57,7 +57,7 @@ impl Terminal {
     }
 
     /// A result for programs.
-    pub(super) fn json(&self, value: &impl Serialize) -> io::Result<()> {
+    pub(crate) fn json(&self, value: &impl Serialize) -> io::Result<()> {
         self.say(&serde_json::to_string_pretty(value)?)
     }
 }

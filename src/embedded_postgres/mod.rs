@@ -312,16 +312,7 @@ impl Server {
     }
 
     fn url(&self) -> String {
-        let mut folder = String::new();
-        for byte in self.socket.path().as_os_str().as_encoded_bytes() {
-            let _ = match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => {
-                    folder.write_char(char::from(*byte))
-                }
-                _ => write!(folder, "%{byte:02X}"),
-            };
-        }
-        format!("postgres://{NAME}@localhost:5432/{NAME}?host={folder}&sslmode=disable")
+        url_of(self.socket.path())
     }
 
     /// A program of PostgreSQL, as the server's user and with none of our environment: it may hold keys.
@@ -476,6 +467,35 @@ impl Server {
                 .status();
         }
     }
+}
+
+/// Whether there is a cluster under a data folder, so that starting it makes nothing new.
+#[must_use]
+pub fn exists(data_folder: &Path) -> bool {
+    data_folder.join("postgres/cluster/PG_VERSION").exists()
+}
+
+/// Where the server that another fournil runs on this data folder is to be reached, as the server itself wrote it down.
+/// For whoever is told by [`EmbeddedPostgres::start`] that the folder is occupied.
+#[must_use]
+pub fn url_of_running(data_folder: &Path) -> Option<String> {
+    // The fifth line is the folder of the socket.
+    let text = fs::read_to_string(data_folder.join("postgres/cluster/postmaster.pid")).ok()?;
+    let folder = text.lines().nth(4).filter(|folder| folder.starts_with('/'))?;
+    Some(url_of(Path::new(folder)))
+}
+
+fn url_of(socket_folder: &Path) -> String {
+    let mut folder = String::new();
+    for byte in socket_folder.as_os_str().as_encoded_bytes() {
+        let _ = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' => {
+                folder.write_char(char::from(*byte))
+            }
+            _ => write!(folder, "%{byte:02X}"),
+        };
+    }
+    format!("postgres://{NAME}@localhost:5432/{NAME}?host={folder}&sslmode=disable")
 }
 
 /// The end of a text, as much as an error message can bear.

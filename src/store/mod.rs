@@ -3,6 +3,7 @@
 
 pub mod artifacts;
 pub mod builds;
+pub mod census;
 pub mod changes;
 pub mod contexts;
 pub mod files;
