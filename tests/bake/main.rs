@@ -19,4 +19,5 @@ mod many;
 mod options;
 mod refused;
 mod secrets;
+mod sweeping;
 mod vm_errors;
