@@ -247,3 +247,234 @@ impl<'a> Staying<'a> {
         Some(format!("its snapshot {kept} is marked otherwise, so it may be an OMI that people use"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        bake::tags::{ARTIFACT_TAG, OMI, RUN_TAG},
+        oapi::types::{
+            BlockDeviceMappingCreated, BlockDeviceMappingImage, BsuCreated, BsuToCreate, Image, LinkedVolume,
+            PublicIp, ResourceTag, SecurityGroup, SecurityGroupLight, Snapshot, Vm, Volume,
+        },
+        sweep::find::marked,
+    };
+
+    fn now() -> DateTime<Utc> {
+        Utc::now() + chrono::TimeDelta::days(2)
+    }
+
+    /// The tags of a lost run, and more.
+    fn tags(run: RunId, artifact: Option<&str>) -> Vec<ResourceTag> {
+        let artifact = artifact.map(|value| ResourceTag::new(ARTIFACT_TAG, value));
+        std::iter::once(ResourceTag::new(RUN_TAG, run.to_string())).chain(artifact).collect()
+    }
+
+    fn link(vm: &str) -> LinkedVolume {
+        LinkedVolume { vm_id: Some(vm.to_owned()), ..LinkedVolume::default() }
+    }
+
+    fn image(id: &str, snapshot: &str, tags: Vec<ResourceTag>) -> Image {
+        let bsu = BsuToCreate { snapshot_id: Some(snapshot.to_owned()), ..BsuToCreate::default() };
+        let mapping = BlockDeviceMappingImage { bsu: Some(bsu), ..BlockDeviceMappingImage::default() };
+        Image { image_id: id.to_owned(), block_device_mappings: vec![mapping], tags, ..Image::default() }
+    }
+
+    fn snapshot(id: &str, tags: Vec<ResourceTag>) -> Snapshot {
+        Snapshot { snapshot_id: id.to_owned(), tags, ..Snapshot::default() }
+    }
+
+    /// A VM with a volume, a group and a public IP, all of a run that nobody knows.
+    fn lost(run: RunId) -> Survey {
+        let group =
+            SecurityGroupLight { security_group_id: Some("sg-1".to_owned()), security_group_name: None };
+        let bsu = BsuCreated { volume_id: Some("vol-1".to_owned()), ..BsuCreated::default() };
+        let mapping = BlockDeviceMappingCreated { device_name: None, bsu: Some(bsu) };
+        Survey {
+            vms: vec![Vm {
+                vm_id: "i-1".to_owned(),
+                tags: tags(run, None),
+                security_groups: vec![group],
+                block_device_mappings: vec![mapping],
+                ..Vm::default()
+            }],
+            volumes: vec![Volume {
+                volume_id: "vol-1".to_owned(),
+                tags: tags(run, None),
+                linked_volumes: vec![link("i-1")],
+                ..Volume::default()
+            }],
+            groups: vec![SecurityGroup {
+                security_group_id: "sg-1".to_owned(),
+                tags: tags(run, None),
+                ..SecurityGroup::default()
+            }],
+            public_ips: vec![PublicIp {
+                public_ip: "198.51.100.1".to_owned(),
+                public_ip_id: Some("eipalloc-1".to_owned()),
+                vm_id: Some("i-1".to_owned()),
+                tags: tags(run, None),
+                ..PublicIp::default()
+            }],
+            ..Survey::default()
+        }
+    }
+
+    fn judged(survey: &Survey, census: &Census) -> HashMap<String, (Verdict, String)> {
+        let limits = Limits { older_than: Duration::from_secs(86_400), runs: Vec::new(), now: now() };
+        let found = judge(survey, marked(survey), Some(census), &limits);
+        found.into_iter().map(|found| (found.thing.id, (found.verdict, found.why))).collect()
+    }
+
+    fn all_are(judged: &HashMap<String, (Verdict, String)>, verdict: Verdict) -> bool {
+        judged.values().all(|(known, _)| *known == verdict)
+    }
+
+    #[test]
+    fn all_of_a_lost_run_may_go_and_nothing_of_a_run_at_work() {
+        let run = RunId::generate();
+        let survey = lost(run);
+        let judged_lost = judged(&survey, &Census::default());
+        assert_eq!(judged_lost.len(), 4);
+        assert!(all_are(&judged_lost, Verdict::Leftover), "{judged_lost:?}");
+
+        let at_work = Census { runs: HashMap::from([(run, true)]), ..Census::default() };
+        assert!(all_are(&judged(&survey, &at_work), Verdict::Known));
+        let over = Census { runs: HashMap::from([(run, false)]), ..Census::default() };
+        assert!(all_are(&judged(&survey, &over), Verdict::Leftover));
+        let row = (ResourceKind::Vm, "i-1".to_owned());
+        let kept = Census { living: HashSet::from([row.clone()]), ..Census::default() };
+        assert_eq!(judged(&survey, &kept)["i-1"].0, Verdict::Known);
+        let removed = Census { removed: HashSet::from([row]), ..Census::default() };
+        let (verdict, why) = &judged(&survey, &removed)["i-1"];
+        assert_eq!((*verdict, why.as_str()), (Verdict::Leftover, "the ledger says that it was removed"));
+    }
+
+    #[test]
+    fn the_youngest_thing_of_a_run_decides_for_all_of_it() {
+        let mut survey = lost(RunId::generate());
+        survey.volumes[0].creation_date = Some((now() - chrono::TimeDelta::hours(1)).to_rfc3339());
+        let judged = judged(&survey, &Census::default());
+        assert!(all_are(&judged, Verdict::TooYoung), "{judged:?}");
+    }
+
+    #[test]
+    fn what_a_vm_of_somebody_else_uses_stays() {
+        let mut survey = lost(RunId::generate());
+        let groups = survey.vms[0].security_groups.clone();
+        survey.vms.push(Vm { vm_id: "i-2".to_owned(), security_groups: groups, ..Vm::default() });
+        survey.volumes[0].linked_volumes = vec![link("i-2")];
+        survey.public_ips[0].vm_id = Some("i-2".to_owned());
+        let judged = judged(&survey, &Census::default());
+        assert_eq!(judged.len(), 4, "the foreign VM is no business of ours");
+        for id in ["vol-1", "sg-1", "eipalloc-1"] {
+            let (verdict, why) = &judged[id];
+            assert_eq!(*verdict, Verdict::InDoubt);
+            assert!(why.contains("VM i-2 uses it"), "{why}");
+        }
+        assert_eq!(judged["i-1"].0, Verdict::Leftover);
+    }
+
+    #[test]
+    fn a_protected_vm_stays_with_all_it_has() {
+        let mut survey = lost(RunId::generate());
+        survey.vms[0].deletion_protection = Some(true);
+        let judged = judged(&survey, &Census::default());
+        assert!(all_are(&judged, Verdict::InDoubt), "{judged:?}");
+        assert!(judged["i-1"].1.contains("protected it"), "{judged:?}");
+    }
+
+    #[test]
+    fn volumes_without_a_mark_belong_to_the_vm_only_if_they_came_with_it() {
+        let run = RunId::generate();
+        let mut survey = lost(run);
+        let launched = Utc::now();
+        survey.vms[0].creation_date = Some(launched.to_rfc3339());
+        survey.volumes[0].tags.clear();
+        survey.volumes[0].creation_date = Some((launched + chrono::TimeDelta::seconds(3)).to_rfc3339());
+        let parts = marked(&survey);
+        let part = parts.iter().find(|thing| thing.id == "vol-1").unwrap();
+        assert_eq!((part.part_of.as_deref(), part.run()), (Some("i-1"), Some(run)));
+        survey.volumes[0].creation_date = Some((launched - chrono::TimeDelta::days(30)).to_rfc3339());
+        assert!(marked(&survey).iter().all(|thing| thing.id != "vol-1"));
+    }
+
+    #[test]
+    fn an_unfinished_omi_goes_with_its_snapshots_and_a_finished_one_stays() {
+        let run = RunId::generate();
+        for (of_image, of_snapshot, expected) in [
+            (
+                tags(run, Some(UNFINISHED)),
+                tags(run, Some(UNFINISHED)),
+                (Verdict::Leftover, Some(Verdict::Leftover)),
+            ),
+            // The answer of CreateImage did not name it.
+            (tags(run, Some(UNFINISHED)), vec![], (Verdict::Leftover, Some(Verdict::Leftover))),
+            (tags(run, Some(OMI)), tags(run, Some(OMI)), (Verdict::Artifact, Some(Verdict::Artifact))),
+            // Its run was lost between two calls, or a person has had a hand in it.
+            (tags(run, Some(UNFINISHED)), tags(run, Some(OMI)), (Verdict::InDoubt, Some(Verdict::Artifact))),
+            (tags(run, Some(OMI)), tags(run, Some(UNFINISHED)), (Verdict::Artifact, Some(Verdict::InDoubt))),
+            // An older fournil's.
+            (tags(run, None), tags(run, None), (Verdict::InDoubt, Some(Verdict::InDoubt))),
+            (tags(run, Some("volume")), vec![], (Verdict::Artifact, Some(Verdict::Artifact))),
+        ] {
+            let survey = Survey {
+                images: vec![image("ami-1", "snap-1", of_image.clone())],
+                snapshots: vec![snapshot("snap-1", of_snapshot.clone())],
+                ..Survey::default()
+            };
+            let judged = judged(&survey, &Census::default());
+            let verdict = |id: &str| judged.get(id).map(|(verdict, _)| *verdict);
+            assert_eq!(
+                (verdict("ami-1"), verdict("snap-1")),
+                (Some(expected.0), expected.1),
+                "{of_image:?} {of_snapshot:?} {judged:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_omi_that_somebody_uses_stays() {
+        let run = RunId::generate();
+        let unfinished = || tags(run, Some(UNFINISHED));
+        let launched_from = Survey {
+            images: vec![image("ami-1", "snap-1", unfinished())],
+            snapshots: vec![snapshot("snap-1", unfinished())],
+            vms: vec![Vm { vm_id: "i-2".to_owned(), image_id: Some("ami-1".to_owned()), ..Vm::default() }],
+            ..Survey::default()
+        };
+        let found = judged(&launched_from, &Census::default());
+        assert!(all_are(&found, Verdict::InDoubt), "{found:?}");
+        // Somebody made another OMI of its snapshot, which lives on without the first.
+        let made_of = Survey {
+            images: vec![image("ami-1", "snap-1", unfinished()), image("ami-2", "snap-1", vec![])],
+            snapshots: vec![snapshot("snap-1", unfinished())],
+            ..Survey::default()
+        };
+        let found = judged(&made_of, &Census::default());
+        assert_eq!(found["snap-1"].0, Verdict::InDoubt, "{found:?}");
+        assert!(found["snap-1"].1.contains("OMI ami-2"), "{found:?}");
+    }
+
+    #[test]
+    fn a_tag_that_no_fournil_writes_is_in_doubt() {
+        let mut survey = lost(RunId::generate());
+        survey.volumes[0].linked_volumes.clear();
+        survey.volumes[0].tags = vec![ResourceTag::new(RUN_TAG, "mine")];
+        let judged = judged(&survey, &Census::default());
+        assert_eq!(judged["vol-1"].0, Verdict::InDoubt);
+        assert!(judged["vol-1"].1.contains("`mine`"), "{judged:?}");
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_looked_at() {
+        let (wanted, other) = (RunId::generate(), RunId::generate());
+        let survey = lost(other);
+        let limits = Limits { older_than: Duration::ZERO, runs: vec![wanted], now: now() };
+        assert!(judge(&survey, marked(&survey), None, &limits).is_empty());
+        let limits = Limits { runs: vec![wanted, other], ..limits };
+        let found = judge(&survey, marked(&survey), None, &limits);
+        assert_eq!(found.len(), 4);
+        assert!(found.iter().all(|found| found.why == "no ledger was asked"));
+    }
+}

@@ -77,9 +77,12 @@ impl Ledger {
                 Err(LedgerError::Nowhere(config.data_dir.clone()))
             }
             Database::Embedded => {
-                let database = format!("{}", config.data_dir.display());
+                let database = config.data_dir.display().to_string();
                 match EmbeddedPostgres::start(&config.data_dir, config.postgres_bin.as_deref()).await {
-                    Ok(embedded) => Self::at(&embedded.url().to_owned(), Some(database), Some(embedded)),
+                    Ok(embedded) => {
+                        let url = embedded.url().to_owned();
+                        Self::at(&url, Some(database), Some(embedded))
+                    }
                     Err(occupied @ EmbeddedPostgresError::Occupied { .. }) => {
                         match embedded_postgres::url_of_running(&config.data_dir) {
                             Some(url) => Self::at(&url, Some(database), None),

@@ -8,8 +8,8 @@ use std::{
 };
 
 use fournil::oapi::types::{
-    CreateKeypair, CreateSecurityGroup, DeleteImage, DeleteKeypair, DeleteSecurityGroup, DeleteSnapshot,
-    ReadKeypairs,
+    BlockDeviceMappingImage, BsuToCreate, CreateImage, CreateKeypair, CreateSecurityGroup, DeleteImage,
+    DeleteKeypair, DeleteSecurityGroup, DeleteSnapshot, ReadKeypairs, ResourceTag,
 };
 use serde_json::{Value, json};
 use sqlx::{
@@ -67,7 +67,7 @@ struct Other {
     serving: Child,
     url: String,
     database: String,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 impl Other {
@@ -75,15 +75,23 @@ impl Other {
     async fn start(app: &TestApp, server: &str) -> Self {
         let name = format!("fournil_sweep_{}", uuid::Uuid::new_v4().simple());
         sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&app.pool).await.unwrap();
-        let data = tempfile::tempdir().unwrap();
         let mut command = fournil(app, Some(&on_server(server, &name)));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path());
         command.env("FOURNIL_MASTER_KEY", "0123456789abcdef".repeat(4));
+        Self::serve(command, name, tempfile::tempdir().unwrap()).await
+    }
+
+    /// With an embedded database in this folder.
+    async fn embedded(app: &TestApp, data: tempfile::TempDir) -> Self {
+        Self::serve(fournil(app, None), String::new(), data).await
+    }
+
+    async fn serve(mut command: Command, database: String, data: tempfile::TempDir) -> Self {
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path());
         let mut serving = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(serving.stderr.take().unwrap()).lines();
         // Our own fournil must not stand still meanwhile.
         let address = tokio::task::spawn_blocking(move || address_in(lines)).await.unwrap();
-        Self { serving, url: format!("http://{address}"), database: name, _data: data }
+        Self { serving, url: format!("http://{address}"), database, data }
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -120,6 +128,16 @@ impl Other {
         })
         .await;
         self.get(&format!("/builds/{id}")).await
+    }
+
+    /// SIGTERM, and waits for its end; answers its data folder.
+    async fn end(self) -> tempfile::TempDir {
+        let id = self.serving.id().to_string();
+        assert!(Command::new("kill").arg(id).status().unwrap().success());
+        let Self { mut serving, data, .. } = self;
+        let status = tokio::task::spawn_blocking(move || serving.wait().unwrap()).await.unwrap();
+        assert!(status.success(), "{status}");
+        data
     }
 
     /// `kill -9`, and its database is gone too.
@@ -282,4 +300,140 @@ async fn what_a_lost_database_leaves_is_swept_and_nothing_else(_: PgPoolOptions,
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     cloud.call(&DeleteImage { image_id: text(&announced["id"]) }).await.unwrap();
     cloud.call(&DeleteSnapshot { snapshot_id: text(&announced["snapshots"][0]) }).await.unwrap();
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn without_a_ledger_there_is_no_sweep_unless_it_is_asked_for(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
+    let url = database.to_url_lossy().to_string();
+    let app = TestApp::without_machines(database).await;
+    let build = app.bake_well(&template(machineless("image-x"), json!([]))).await;
+    let empty = tempfile::tempdir().unwrap();
+    let folder = empty.path().to_str().unwrap();
+    let bare = format!("fournil_sweep_{}", uuid::Uuid::new_v4().simple());
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {bare}"))).execute(&app.pool).await.unwrap();
+    for (arguments, why) in [
+        (vec!["--data-dir", folder], "there is no database"),
+        (vec!["--database-url", "postgres://postgres@127.0.0.1:1/x"], "cannot be asked"),
+        (vec!["--database-url", &on_server(&url, &bare)], "has no ledger: is it the right database?"),
+    ] {
+        let delete = [&["--delete", "--older-than", "0s"], arguments.as_slice()].concat();
+        let (code, text, error) = sweep(&app, None, &delete).await;
+        assert_eq!((code, text.as_str()), (1, ""), "{error}");
+        assert!(error.contains(why) && error.contains("--without-ledger"), "{error}");
+    }
+    assert!(std::fs::read_dir(empty.path()).unwrap().next().is_none(), "it made something");
+    sqlx::query(AssertSqlSafe(format!("DROP DATABASE {bare}"))).execute(&app.pool).await.unwrap();
+
+    // Without keys it does not begin, with wrong ones it tells so.
+    let mut command = fournil(&app, Some(&url));
+    command.env_remove("OSC_ACCESS_KEY").env_remove("OSC_SECRET_KEY").arg("sweep");
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("set OSC_ACCESS_KEY"), "{output:?}");
+
+    // Asked for, it says loudly what that means; an announced OMI is safe even then.
+    let (code, text, error) =
+        sweep(&app, None, &["--without-ledger", "--delete", "--older-than", "0s", "--all"]).await;
+    assert_eq!(code, 0, "{text}{error}");
+    assert!(error.contains("WITHOUT A LEDGER: everything tagged counts as unknown"), "{error}");
+    assert!(text.contains("artifact: a build announced it"), "{text}");
+    assert!(living(&app).await.contains(build["artifacts"][0]["id"].as_str().unwrap()));
+    assert_eq!(sweep(&app, Some(&url), &["--older-than", "soon"]).await.0, 2);
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn in_doubt_a_thing_stays_and_what_cannot_be_removed_is_told(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
+    let url = database.to_url_lossy().to_string();
+    let ledger = Some(url.as_str());
+    let app = TestApp::without_machines(database).await;
+    let build = app.bake_well(&template(machineless("image-x"), json!([]))).await;
+    let (run, artifact) = (build["runs"][0]["id"].as_str().unwrap(), &build["artifacts"][0]);
+    let cloud = app.cloud();
+
+    // Names of a run that is over; the ledger does not know them.
+    for what in ["key", "key2"] {
+        let keypair_name = format!("fournil-{run}-1-{what}");
+        cloud.call(&CreateKeypair { keypair_name, public_key: None }).await.unwrap();
+    }
+    // A person made an OMI of an announced one's snapshot and copied all its tags but one.
+    let lost = uuid::Uuid::now_v7().to_string();
+    let snapshot_id = artifact["snapshots"][0].as_str().map(str::to_owned);
+    let mapping = BlockDeviceMappingImage {
+        device_name: Some("/dev/sda1".to_owned()),
+        bsu: Some(BsuToCreate { snapshot_id, ..BsuToCreate::default() }),
+        virtual_device_name: None,
+    };
+    let request = CreateImage {
+        image_name: Some("copied".to_owned()),
+        block_device_mappings: vec![mapping],
+        root_device_name: Some("/dev/sda1".to_owned()),
+        ..CreateImage::default()
+    };
+    let copied = cloud.call(&request).await.unwrap().image.image_id;
+    cloud.tag(&[&copied], &[ResourceTag::new("fournil:run", &lost)]).await.unwrap();
+    let sweep_all = async || sweep_json(&app, ledger, &["--delete", "--older-than", "0s"]).await;
+    let why_of = |found: &[Value], id: &str| {
+        let thing = found.iter().find(|thing| thing["id"] == id).cloned().unwrap_or_default();
+        format!("{}: {}", thing["verdict"].as_str().unwrap(), thing["why"].as_str().unwrap())
+    };
+
+    app.sandbox.fault(json!({ "action": "DeleteKeypair", "code": 7, "status": 403 })).await;
+    let (code, found) = sweep_all().await;
+    assert_eq!(code, 1, "{found:#?}");
+    assert!(
+        why_of(&found, &copied).starts_with("in_doubt: it does not say whether it was finished"),
+        "{found:#?}"
+    );
+    let (removed, failed): (Vec<_>, Vec<_>) =
+        found.iter().filter(|thing| thing["kind"] == "keypair").partition(|thing| thing["removed"] == true);
+    assert_eq!((removed.len(), failed.len()), (1, 1), "{found:#?}");
+    assert_eq!(failed[0]["why"], "its run is over, and the ledger does not know it");
+    assert!(failed[0]["error"].as_str().unwrap().contains("code 7"), "{failed:#?}");
+    assert!(failed[0]["hint"].as_str().unwrap().contains("EIM policy"), "{failed:#?}");
+
+    // Even if it says that it was not finished: its snapshot says otherwise.
+    cloud.tag(&[&copied], &[ResourceTag::new("fournil:artifact", "unfinished")]).await.unwrap();
+    let (code, found) = sweep_all().await;
+    assert_eq!(code, 3, "{found:#?}");
+    assert!(why_of(&found, &copied).contains("is marked otherwise"), "{found:#?}");
+    assert!(found.iter().any(|thing| thing["kind"] == "keypair" && thing["removed"] == true), "{found:#?}");
+    let living = living(&app).await;
+    assert!(living.contains(&copied) && !living.iter().any(|id| id.starts_with("fournil-")), "{living:?}");
+    cloud.call(&DeleteImage { image_id: copied }).await.unwrap();
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn the_embedded_ledger_is_asked_while_a_server_runs_on_it_and_when_none_does(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
+    let app = TestApp::without_machines(database).await;
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().to_str().unwrap().to_owned();
+    let other = Other::embedded(&app, data).await;
+    let build = other.bake_well(&template(machineless("image-x"), json!([]))).await;
+    let arguments = ["--data-dir", &folder, "--older-than", "0s", "--delete"];
+    let look = async || {
+        let (code, text, error) = sweep(&app, None, &arguments).await;
+        assert_eq!(code, 0, "{text}{error}");
+        assert!(text.contains("knows 1 build\n") && text.contains("known to the ledger"), "{text}{error}");
+    };
+    look().await;
+    // Nobody is disturbed.
+    assert_eq!(other.get("/readyz").await["status"], "ready");
+    let data = other.end().await;
+    look().await;
+    look().await;
+    assert!(!std::path::Path::new(&folder).join("postgres/cluster/postmaster.pid").exists(), "it still runs");
+    drop(data);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let artifact = &build["artifacts"][0];
+    app.cloud().call(&DeleteImage { image_id: text(&artifact["id"]) }).await.unwrap();
+    app.cloud().call(&DeleteSnapshot { snapshot_id: text(&artifact["snapshots"][0]) }).await.unwrap();
 }
