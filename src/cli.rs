@@ -42,7 +42,13 @@ pub struct Cli {
 pub enum Command {
     /// Serve the API, bake what it accepts, and remove what is left over.
     Serve(Box<ServeArgs>),
-    /// Find what fournil made in an account and no ledger knows any more, and remove it if wanted.
+    /// Find what fournil made in an account and no ledger knows any more, and remove it if wanted
+    ///
+    /// For an account whose ledger was lost: a dropped database, a data folder that is gone. Looks for the tag `fournil:run` and
+    /// for names that fournil gives, asks the database which of that it knows, and lists the rest; --delete removes it. OMIs that
+    /// builds announced, and what the ledger knows, are never removed. Needs the database of `fournil serve` and the cloud's keys,
+    /// both from where `fournil serve` takes them; no server has to run.
+    #[command(verbatim_doc_comment)]
     Sweep(Box<SweepArgs>),
     /// Print the API's OpenAPI document.
     Openapi,
@@ -346,12 +352,7 @@ impl ServeArgs {
     }
 }
 
-/// Find what fournil made in an account and no ledger knows any more, and remove it if wanted.
-///
-/// For an account whose ledger was lost: a dropped database, a data folder that is gone. Looks for the tag `fournil:run` and
-/// for names that fournil gives, asks the database which of that it knows, and lists the rest; --delete removes it. OMIs that
-/// builds announced, and what the ledger knows, are never removed. Needs the database of `fournil serve` and the cloud's keys,
-/// both from where `fournil serve` takes them; no server has to run.
+/// `fournil sweep`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Exit codes:
