@@ -400,7 +400,7 @@ async fn write(db: &mut PgConnection, work: &Work, deed: Deed) -> Result<(), Sto
             let remaining = ledger::live(db, lease.run).await?;
             let cleanup = if remaining.is_empty() { CleanupState::Done } else { CleanupState::Pending };
             let state = decided.parse().expect("a state");
-            finish::finish(db, lease, &outcome(name, state), cleanup, Duration::ZERO).await
+            finish::finish(db, lease, &outcome(name, state), cleanup, Duration::ZERO, false).await
         }
         Deed::Log | Deed::Renew => ready(Ok(())).await,
     }

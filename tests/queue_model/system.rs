@@ -186,7 +186,7 @@ impl System {
             Write::Finish(end) => {
                 let decided = model.outcome(claim).unwrap_or(RunState::Failed);
                 let retry_in = if end.later { LATER } else { Duration::ZERO };
-                finish::finish(db, lease, &outcome(name, decided), end.cleanup, retry_in).await?;
+                finish::finish(db, lease, &outcome(name, decided), end.cleanup, retry_in, false).await?;
             }
         }
         Ok(Answer::Done)
@@ -206,7 +206,9 @@ pub async fn insert(
         name: None,
         labels: &json!({}),
         priority,
-        on_error: "cleanup",
+        on_error: fournil::domain::OnError::Cleanup,
+        keep_for: None,
+        authorized_keys: &[],
         timeout: None,
         credentials: None,
         template: &json!({}),
