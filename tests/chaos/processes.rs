@@ -44,6 +44,20 @@ impl Process {
         self.output.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it still runs, else how it ended as `wait` tells it (9: killed), and what it wrote; for a message about a failure.
+    pub fn account(&self) -> String {
+        let stat = self.child.id().and_then(|id| std::fs::read_to_string(format!("/proc/{id}/stat")).ok());
+        let stat = stat.unwrap_or_default();
+        let (_, fields) = stat.rsplit_once(") ").unwrap_or_default();
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let state = match fields.as_slice() {
+            ["Z", .., status] => format!("it ended with status {status}"),
+            [state, ..] => format!("it is in state {state}"),
+            [] => "it is gone".to_owned(),
+        };
+        format!("{state}; it wrote:\n{}", self.output())
+    }
+
     /// Waits until it has written this, behind the first `known` bytes of its output.
     pub async fn until_written(&self, known: usize, words: &str) {
         until(&format!("it writes `{words}`"), async || {

@@ -127,7 +127,10 @@ impl World {
     /// Sets a fault of the sandbox.
     pub async fn add_fault(&self, fault: &Value) {
         let sent = self.http.post(format!("{}/sandbox/faults", self.sandbox_url)).json(fault).send().await;
-        assert!(sent.expect("the sandbox answers").status().is_success(), "no such fault: {fault}");
+        let answer = sent.unwrap_or_else(|error| {
+            panic!("the sandbox does not answer: {error:?}; {}", self.sandbox.account())
+        });
+        assert!(answer.status().is_success(), "no such fault: {fault}");
     }
 
     /// Forgets all faults; answers how many had not struck.
@@ -141,13 +144,10 @@ impl World {
 
     /// Starts a build; answers its id.
     pub async fn build(&self, server: &Server, template: &Value) -> String {
-        let answer = self
-            .http
-            .post(format!("{}/builds", server.url))
-            .json(template)
-            .send()
-            .await
-            .expect("fournil answers");
+        let answer =
+            self.http.post(format!("{}/builds", server.url)).json(template).send().await.unwrap_or_else(
+                |error| panic!("fournil does not answer: {error:?}; {}", server.process.account()),
+            );
         let build: Value = answer.json().await.expect("JSON");
         build["id"].as_str().unwrap_or_else(|| panic!("not accepted: {build}")).to_owned()
     }
