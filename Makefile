@@ -1,12 +1,16 @@
 # `make demo` shows a bake, `make test` runs all tests; both install what they need.
 SHELL := /bin/bash
-.PHONY: demo test check bench openapi
+.PHONY: demo test chaos check bench openapi
 
 demo:
 	@scripts/demo
 
 test:
 	@scripts/test
+
+# Everything that `make test` tries of chaos and of the queue's model, and much more of it; takes about an hour.
+chaos:
+	@scripts/chaos
 
 # Formatting, lints, documentation and, if cargo-deny is there, licences.
 check:

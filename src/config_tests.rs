@@ -30,7 +30,7 @@ fn nothing_needs_to_be_said() {
     assert_eq!(config.listen, "127.0.0.1:8080".parse().unwrap());
     assert!(matches!(config.database, Database::Embedded));
     assert_eq!(config.data_dir, Path::new("/home/me/.local/share/fournil"));
-    assert_eq!((config.workers, config.lease), (8, Duration::from_secs(30)));
+    assert_eq!((config.workers, config.lease), (8, Duration::from_secs(25)));
     assert!(config.capabilities.is_empty() && config.notices.is_empty());
     assert!(config.allowed_endpoints.loopback && config.allowed_endpoints.hosts.is_empty());
     let limits = Limits { archive: 64 << 20, request: 4 << 20, log_line: 16 << 10, log_build: 64 << 20 };

@@ -60,7 +60,7 @@ pub async fn hand_over(pool: &PgPool, lease: &Lease) -> Result<(), StoreError> {
     let mut transaction = pool.begin().await?;
     sqlx::query(
         "UPDATE runs SET lease_expires_at = now(), lease_token = lease_token + 1,
-             max_attempts = max_attempts + (step = 'provision')::integer
+             max_attempts = max_attempts + coalesce(step = 'provision', false)::integer
          WHERE id = $1 AND lease_token = $2",
     )
     .bind(lease.run)

@@ -9,6 +9,7 @@
 mod database;
 mod database_away;
 mod embedded;
+mod every_call;
 mod gate;
 mod kill_points;
 mod lost_answers;

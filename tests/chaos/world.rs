@@ -57,8 +57,17 @@ pub struct Ended {
 impl World {
     /// Starts a region.
     pub async fn new() -> Self {
-        let mut sandbox =
-            Process::start(&sandbox_binary().await, &["--listen", "127.0.0.1:0", "--backend", "ns"], &[]);
+        Self::with_backend("ns").await
+    }
+
+    /// Starts a region whose VMs are states only.
+    pub async fn without_machines() -> Self {
+        Self::with_backend("none").await
+    }
+
+    async fn with_backend(backend: &str) -> Self {
+        let arguments = ["--listen", "127.0.0.1:0", "--backend", backend];
+        let mut sandbox = Process::start(&sandbox_binary().await, &arguments, &[]);
         let sandbox_url = sandbox.url().await;
         let gate = Gate::open(&sandbox_url).await;
         Self {
