@@ -63,7 +63,8 @@ async fn what_an_aborted_build_made_is_listed_and_removed_when_somebody_says_so(
         .map(|row| row["id"].as_str().unwrap().to_owned())
         .collect();
     let mut living = living(&app).await;
-    (listed.sort(), living.sort());
+    listed.sort();
+    living.sort();
     assert_eq!(listed, living, "what lives is what the build lists");
     assert!(living.iter().any(|id| id.starts_with("i-")), "the VM is there: {living:?}");
     let log = app.log(id(&build)).await;

@@ -157,7 +157,8 @@ impl Crowd {
     /// Takes what there is until nothing is left; every second worker can do what some runs require.
     async fn serve(self, number: usize, mut random: StdRng) {
         let name = format!("worker-{number}");
-        let capabilities: Vec<_> = (number % 2 == 0).then(|| CAPABILITY.to_owned()).into_iter().collect();
+        let capabilities: Vec<_> =
+            number.is_multiple_of(2).then(|| CAPABILITY.to_owned()).into_iter().collect();
         let mut paused = JoinSet::new();
         loop {
             if random.random_bool(0.03) {
@@ -408,6 +409,7 @@ async fn write(db: &mut PgConnection, work: &Work, deed: Deed) -> Result<(), Sto
 
 impl Crowd {
     /// All is over, each run was ended once, and what stands in the tables was written under a lease that held.
+    #[expect(clippy::await_holding_lock, reason = "all workers have ended: nobody else wants it")]
     async fn check(&self) -> String {
         let found = Snapshot::take(&self.pool).await;
         let answers = self.answers.lock().unwrap();
