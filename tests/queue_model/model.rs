@@ -221,7 +221,7 @@ impl Model {
                 writes.push(Write::Created(attempt, slot));
             }
         }
-        if attempt < 2 {
+        if attempt < run.row.max_attempts {
             writes.push(Write::NextAttempt);
         }
         writes.extend([RunState::Succeeded, RunState::Failed, RunState::Cancelled].map(Write::Decide));
@@ -341,6 +341,7 @@ impl Model {
                 build: id,
                 state: RunState::Queued,
                 attempt: 1,
+                max_attempts: 2,
                 step: None,
                 steps_done: 0,
                 steps_total: 0,
@@ -442,6 +443,8 @@ impl Model {
             let run = &mut self.runs[self.claims[claim].run].row;
             run.lease = LeaseNow::Expired;
             run.token += 1;
+            // It cannot be resumed there; the attempt that this costs is given back.
+            run.max_attempts += i32::from(run.step.as_deref() == Some("provision"));
         }
         Answer::Done
     }

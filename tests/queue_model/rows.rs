@@ -43,6 +43,7 @@ pub struct RunRow {
     pub build: BuildId,
     pub state: RunState,
     pub attempt: i32,
+    pub max_attempts: i32,
     pub step: Option<String>,
     pub steps_done: i32,
     pub steps_total: i32,
@@ -136,7 +137,7 @@ impl Snapshot {
              UNION ALL
              SELECT r::text,
                 jsonb_build_object('table', 'run', 'id', id, 'build', build_id, 'state', state, 'attempt', attempt,
-                    'step', step, 'steps_done', steps_done, 'steps_total', steps_total, 'cleanup', cleanup,
+                    'max_attempts', max_attempts, 'step', step, 'steps_done', steps_done, 'steps_total', steps_total, 'cleanup', cleanup,
                     'outcome', outcome -> 'state', 'error', error ->> 'detail', 'worker', worker, 'token', lease_token,
                     'lease', CASE WHEN lease_expires_at IS NULL THEN 'free'
                                   WHEN lease_expires_at < now() THEN 'expired' ELSE 'valid' END,
