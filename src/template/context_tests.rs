@@ -226,8 +226,11 @@ fn the_template_is_found_or_asked_for() {
         ("package.json", &b"{}"[..], false),
         ("sub/other.json", template, false),
     ]);
-    assert_eq!(folder.find_template(None).unwrap().0, "web.json");
-    assert_eq!(folder.find_template(Some("./sub/other.json")).unwrap().0, "sub/other.json");
+    let path = |folder: &ContextFolder, asked| folder.find_template(asked).unwrap().1.unwrap();
+    assert_eq!(path(&folder, None), "web.json");
+    assert_eq!(path(&folder, Some("./sub/other.json")), "sub/other.json");
+    assert_eq!(path(&folder, Some("sub")), "sub/other.json");
+    assert_eq!(path(&folder, Some(".")), "web.json");
     assert_eq!(folder.find_template(Some("nothing.json")).unwrap_err().code, "template_not_found");
     assert_eq!(folder.find_template(Some("../web.json")).unwrap_err().code, "template_not_found");
     let code = |files: Vec<(&str, &[u8], bool)>| {
@@ -235,10 +238,38 @@ fn the_template_is_found_or_asked_for() {
     };
     assert_eq!(code(vec![("a.json", template, false), ("b.json", template, false)]), "template_ambiguous");
     assert_eq!(code(vec![("a.txt", template, false)]), "template_not_found");
-    assert_eq!(code(vec![("web.pkr.hcl", &b"source {}"[..], false)]), "not_supported_yet");
+    assert_eq!(code(vec![("sub/web.pkr.hcl", b"", false)]), "template_not_found");
+    assert_eq!(code(vec![("a.json", template, false), ("a.pkr.hcl", b"", false)]), "template_ambiguous");
     // A broken template is found, so that its error can be shown.
     let broken = ContextFolder::from_files([("a.json", &br#"{"builders": [}"#[..], false)]);
-    assert_eq!(broken.find_template(None).unwrap().0, "a.json");
+    assert_eq!(path(&broken, None), "a.json");
+}
+
+#[test]
+fn hcl2_is_a_file_or_a_whole_folder() {
+    let folder = ContextFolder::from_files([
+        ("a.pkr.hcl", &b"# a"[..], false),
+        ("b.pkr.json", b"{}", false),
+        ("package.json", b"{}", false),
+        ("legacy/web.json", br#"{"builders": []}"#, false),
+        ("legacy/b.pkr.hcl", b"# b", false),
+        ("bad.hcl", b"\xff", false),
+    ]);
+    let whole = |folder: &str| TemplateSource::Folder(FolderSource { hcl2_folder: folder.to_owned() });
+    for (asked, expected) in [
+        (None, (whole(""), None)),
+        (Some("."), (whole(""), None)),
+        (Some("./legacy/"), (whole("legacy"), None)),
+        (
+            Some("legacy/b.pkr.hcl"),
+            (TemplateSource::Text("# b".to_owned()), Some("legacy/b.pkr.hcl".to_owned())),
+        ),
+        (Some("b.pkr.json"), (TemplateSource::Text("{}".to_owned()), Some("b.pkr.json".to_owned()))),
+    ] {
+        assert_eq!(folder.find_template(asked).unwrap(), expected, "{asked:?}");
+    }
+    assert_eq!(folder.find_template(Some("bad.hcl")).unwrap_err().code, "invalid_json");
+    assert_eq!(folder.find_template(Some("c.pkr.hcl")).unwrap_err().code, "template_not_found");
 }
 
 proptest! {

@@ -4,6 +4,7 @@
 
 pub mod context;
 mod envelope;
+mod hcl;
 mod json;
 mod options;
 mod query;
@@ -20,7 +21,7 @@ pub use context::{ContextFolder, ContextLimits};
 pub use json::pointer_token;
 pub use query::QueryOptions;
 pub use render::{LateData, render_late};
-pub use request::{BuildRequest, RequestForm, RequestLimits, TemplateSource};
+pub use request::{BuildRequest, FolderSource, RequestForm, RequestLimits, TemplateSource};
 
 use crate::domain::{BuildPlan, Problem};
 
@@ -29,7 +30,7 @@ use crate::domain::{BuildPlan, Problem};
 pub struct ParseContext {
     /// The one moment that `{{timestamp}}` and `{{isotime}}` mean everywhere in the request.
     pub now: DateTime<Utc>,
-    /// What `{{env}}` can read: names the operator allowed, with their values.
+    /// What `env` can read where the request brings no value: names the operator allowed, with their values.
     pub env_allowed: BTreeMap<String, String>,
     /// How much a template may hold.
     pub limits: ParseLimits,
@@ -79,5 +80,5 @@ pub fn parse(
     context: Option<&ContextFolder>,
     cx: &ParseContext,
 ) -> Result<Parsed, Problem> {
-    json::plan(request, context, cx)
+    if request.is_hcl2() { hcl::plan(request, context, cx) } else { json::plan(request, context, cx) }
 }

@@ -124,12 +124,10 @@ impl<'a> Template<'a> {
                 let hint = or_did_you_mean(pattern, names.iter().copied(), &listed);
                 request_errors.push(FieldProblem {
                     pointer: self.request.option_pointer(&format!("/{option}/{index}")),
-                    line: None,
-                    column: None,
-                    detail: format!(
+                    ..FieldProblem::new(format!(
                         "`{option}` names the build `{}`, which does not exist; {hint}",
                         shorten(pattern)
-                    ),
+                    ))
                 });
             }
         }
@@ -142,9 +140,7 @@ impl<'a> Template<'a> {
         if chosen.is_empty() && !builders.is_empty() && is_known {
             request_errors.push(FieldProblem {
                 pointer: self.request.option_pointer("/except"),
-                line: None,
-                column: None,
-                detail: "`only` and `except` together leave no build".to_owned(),
+                ..FieldProblem::new("`only` and `except` together leave no build")
             });
         }
         chosen

@@ -6,6 +6,7 @@ mod problem;
 mod provisioners;
 pub mod reader;
 mod redact;
+mod var_files;
 mod variables;
 
 pub use plan::plan;

@@ -33,6 +33,7 @@ pub(super) fn problem(
             text.filter(|_| wrong.at != NOWHERE).map(|text| reader::position(text, wrong.at as usize));
         FieldProblem {
             pointer: Some(in_body(request, &wrong.pointer)),
+            file: text.and(request.template_path.clone()),
             line: place.map(|(line, _)| line),
             column: place.map(|(_, column)| column),
             detail: wrong.detail,

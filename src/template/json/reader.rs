@@ -142,10 +142,9 @@ impl ReadError {
             format!("Line {line}, column {column}: {}.", self.detail),
         )
         .with_errors(vec![FieldProblem {
-            pointer: None,
             line: Some(line),
             column: Some(column),
-            detail: self.detail,
+            ..FieldProblem::new(self.detail)
         }])
     }
 }

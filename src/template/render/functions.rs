@@ -1,13 +1,16 @@
 //! The functions of Packer's templates. Which of them exist, where each may be used, and what they answer. None of
 //! them can make a text grow without bound.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use chrono::{DateTime, Utc};
 use gotmpl::{FuncMap, Template, TemplateError, Value};
 
 use super::layout;
-use crate::template::suggest::or_did_you_mean;
+use crate::template::{envelope::shorten, suggest::or_did_you_mean};
 
 /// Most bytes that a function takes or gives.
 const MAX_BYTES: usize = 256 * 1024;
@@ -56,6 +59,24 @@ pub struct Facts {
     pub build: Option<(String, String)>,
     /// The folder of the template, relative to the uploaded folder.
     pub template_dir: String,
+}
+
+/// What the user should know though it is no error, said once.
+#[derive(Debug, Default)]
+pub struct Notices(Mutex<BTreeSet<String>>);
+
+impl Notices {
+    fn add(&self, notice: String) {
+        let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if notices.len() < 100 {
+            notices.insert(notice);
+        }
+    }
+
+    /// All of them, in the order of the alphabet.
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
 }
 
 /// Why a function is known but not to be had, if it is so.
@@ -136,28 +157,32 @@ pub fn pure() -> FuncMap {
 }
 
 /// All functions that a request can use early.
-pub fn of_request(facts: &Arc<Facts>) -> FuncMap {
+pub fn of_request(facts: &Arc<Facts>, notices: &Arc<Notices>) -> FuncMap {
     let mut map = pure();
-    let shared = Arc::clone(facts);
+    let (shared, told) = (Arc::clone(facts), Arc::clone(notices));
     add(&mut map, "user", move |arguments| {
         let name = text("user", arguments, 0, 1)?;
-        shared.variables.get(name).cloned().ok_or_else(|| {
+        Ok(shared.variables.get(name).cloned().unwrap_or_else(|| {
             let known = shared.variables.keys().map(String::as_str);
-            format!(
-                "there is no variable `{name}`; {}",
-                or_did_you_mean(name, known, "declare it under `variables`")
-            )
-        })
+            let hint = or_did_you_mean(name, known, "declare it under `variables`");
+            told.add(format!(
+                "there is no variable `{}`, so it is empty, as in Packer; {hint}",
+                shorten(name)
+            ));
+            String::new()
+        }))
     });
-    let shared = Arc::clone(facts);
+    let (shared, told) = (Arc::clone(facts), Arc::clone(notices));
     add(&mut map, "env", move |arguments| {
         let name = text("env", arguments, 0, 1)?;
-        shared.env.get(name).cloned().ok_or_else(|| {
-            format!(
-                "the environment variable `{name}` of your machine is not here, and this server does not offer one of \
-                 that name; give the value as a variable"
-            )
-        })
+        Ok(shared.env.get(name).cloned().unwrap_or_else(|| {
+            told.add(format!(
+                "the environment variable `{}` is not set, so it is empty, as in Packer; pass it on with the request's \
+                 `env`, as `fournil build` does with what is set where it runs",
+                shorten(name)
+            ));
+            String::new()
+        }))
     });
     let now = facts.now;
     add(&mut map, "timestamp", move |_| Ok(now.timestamp().to_string()));

@@ -96,13 +96,21 @@ pub struct Renderer {
 pub struct Effort {
     loops: Cell<u32>,
     renders: Cell<u32>,
+    notices: Arc<functions::Notices>,
+}
+
+impl Effort {
+    /// What the user should know of the texts that were rendered.
+    pub fn notices(&self) -> Vec<String> {
+        self.notices.all()
+    }
 }
 
 impl Renderer {
     /// A renderer that answers from these facts.
     pub fn new(facts: Facts, effort: &Rc<Effort>) -> Self {
         let facts = Arc::new(facts);
-        let functions = functions::of_request(&facts);
+        let functions = functions::of_request(&facts, &effort.notices);
         Self { functions, depends_on_build: Cell::new(false), effort: Rc::clone(effort) }
     }
 
@@ -212,6 +220,30 @@ pub fn variables_named(source: &str) -> Result<Vec<String>, String> {
     let (tree, _) =
         Parser::new(source, "{{", "}}").and_then(Parser::parse).map_err(|error| message(&error))?;
     check::variables_named(&tree)
+}
+
+/// Keeps `{{.Field}}` in the value of a variable as it stands, which Packer does, for it has a meaning only where the value
+/// is used, if at all.
+pub fn keep_fields(source: &str) -> String {
+    let mut kept = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{{") {
+        let inside = &rest[start + 2..];
+        let space = inside.chars().next().filter(|c| c.is_whitespace()).map_or(0, char::len_utf8);
+        let end = inside.find("}}").filter(|end| !inside[..*end].contains(['`', '\n']));
+        let end = end.filter(|_| inside[space..].starts_with('.'));
+        let (before, after) = rest.split_at(start + 2 + end.map_or(0, |end| end + 2));
+        match end {
+            Some(_) => {
+                kept.push_str(&before[..start]);
+                kept.push_str(&format!("{{{{`{}`}}}}", &before[start..]));
+            }
+            None => kept.push_str(before),
+        }
+        rest = after;
+    }
+    kept.push_str(rest);
+    kept
 }
 
 fn compile(source: &str, functions: FuncMap) -> Result<Template, String> {

@@ -62,7 +62,6 @@ fn packers_functions_answer() {
 #[test]
 fn mistakes_are_named() {
     for (source, expected) in [
-        ("{{user `regoin`}}", "did you mean `region`?"),
         ("{{usr `region`}}", "did you mean `user`?"),
         ("{{if false}}{{frobnicate}}{{end}}", "there is no function `frobnicate`"),
         ("{{vault `a` `b`}}", "`vault` is not supported yet"),
@@ -89,7 +88,32 @@ fn mistakes_are_named() {
         let error = now(source).unwrap_err();
         assert!(error.contains(expected), "{source}: {error}");
     }
-    assert!(renderer().now("{{env `PATH`}}", Scope::Variables).unwrap_err().contains("does not offer"));
+}
+
+#[test]
+fn what_is_not_set_is_empty_and_told() {
+    let effort = Rc::<Effort>::default();
+    let facts = Facts { variables: [("region".to_owned(), "x".to_owned())].into(), ..Facts::default() };
+    let renderer = Renderer::new(facts, &effort);
+    assert_eq!(renderer.now("a{{env `PATH`}}b", Scope::Variables).as_deref(), Ok("ab"));
+    assert_eq!(renderer.now("a{{user `regoin`}}b", Scope::Option).as_deref(), Ok("ab"));
+    assert_eq!(renderer.later("{{user `regoin`}}{{.ID}}", Scope::Script).as_deref(), Ok("{{.ID}}"));
+    let notices = effort.notices();
+    assert_eq!(notices.len(), 2);
+    assert!(notices[0].contains("`PATH` is not set"), "{notices:?}");
+    assert!(notices[1].contains("did you mean `region`?"), "{notices:?}");
+}
+
+#[test]
+fn fields_in_values_of_variables_stay_as_they_are() {
+    for (source, expected) in [
+        ("{{.Vars}} {{ .Path }}x", "{{`{{.Vars}}`}} {{`{{ .Path }}`}}x"),
+        ("{{user `a`}}{{.ID}}", "{{user `a`}}{{`{{.ID}}`}}"),
+        ("{{  .ID}}{{. }", "{{  .ID}}{{. }"),
+        ("{{é.}}{{", "{{é.}}{{"),
+    ] {
+        assert_eq!(keep_fields(source), expected);
+    }
 }
 
 #[test]
