@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::{duration::serde_text, provisioner::Provisioner, secret_text};
+use crate::hcl::Deferred;
 
 /// A build: one run for each source of the template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,9 +30,27 @@ pub struct RunPlan {
     /// Runs in the VM when provisioning failed, before the VM goes.
     #[serde(default)]
     pub error_cleanup: Option<Provisioner>,
+    /// What Packer calls the build inside of provisioners (`PACKER_BUILD_NAME`), if that is not the run's name: the name
+    /// of an HCL2 source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packer_name: Option<String>,
+    /// HCL2 expressions that wait for the VM; `{{hcl 0}}` in a text stands for the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<Deferred>,
+    /// Whether parts of the plan wait for data sources: the worker asks the cloud, and plans the run again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_data: bool,
     /// Texts that must never appear in a log: passwords, secret keys, sensitive variables.
     #[serde(with = "secret_text::list")]
     pub secrets: Vec<SecretString>,
+}
+
+impl RunPlan {
+    /// What Packer calls the build inside of provisioners.
+    #[must_use]
+    pub fn packer_name(&self) -> &str {
+        self.packer_name.as_deref().unwrap_or(&self.name)
+    }
 }
 
 /// A builder with its options.
@@ -193,6 +212,19 @@ pub struct SourceOmi {
     pub owners: Vec<String>,
     /// `most_recent`.
     pub most_recent: bool,
+}
+
+/// What a data source asks the cloud for: one image.
+#[derive(Debug, Clone)]
+pub struct DataQuery {
+    /// The data source's type, as the template has it.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// How to reach the cloud.
+    pub access: AccessPlan,
+    /// Which image.
+    pub source: SourceOmi,
 }
 
 /// Something that exists already in the account: by ids, or by OAPI filters.

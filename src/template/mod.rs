@@ -18,10 +18,12 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 pub use context::{ContextFolder, ContextLimits};
+pub use hcl::{DataValues, OmiFacts, data_queries};
 pub use json::pointer_token;
 pub use query::QueryOptions;
 pub use render::{LateData, render_late};
 pub use request::{BuildRequest, FolderSource, RequestForm, RequestLimits, TemplateSource};
+pub(crate) use suggest::or_did_you_mean;
 
 use crate::domain::{BuildPlan, Problem};
 
@@ -32,6 +34,8 @@ pub struct ParseContext {
     pub now: DateTime<Utc>,
     /// What `env` can read where the request brings no value: names the operator allowed, with their values.
     pub env_allowed: BTreeMap<String, String>,
+    /// What data sources answered; those that are missing are left open.
+    pub data: DataValues,
     /// How much a template may hold.
     pub limits: ParseLimits,
 }
@@ -40,7 +44,7 @@ impl ParseContext {
     /// At this moment, with no environment and the default limits.
     #[must_use]
     pub fn at(now: DateTime<Utc>) -> Self {
-        Self { now, env_allowed: BTreeMap::new(), limits: ParseLimits::default() }
+        Self { now, env_allowed: BTreeMap::new(), data: DataValues::new(), limits: ParseLimits::default() }
     }
 }
 

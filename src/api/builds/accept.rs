@@ -50,6 +50,7 @@ pub async fn prepare(
         let cx = ParseContext {
             now: state.clock.now(),
             env_allowed: state.limits.env_allowed.clone(),
+            data: template::DataValues::new(),
             limits: state.limits.parse.clone(),
         };
         let parsed = template::parse(&request, folder.as_ref(), &cx)?;

@@ -148,7 +148,7 @@ impl<'a> Template<'a> {
 }
 
 /// `` `a`, `b`, `c` ``
-pub(super) fn comma_separated(words: &[&str]) -> String {
+pub fn comma_separated(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{}`", shorten(word))).collect();
     shorten_list(quoted).join(", ")
 }
@@ -163,7 +163,7 @@ fn shorten_list(mut words: Vec<String>) -> Vec<String> {
 }
 
 /// Whether a name fits a pattern with `*` and `?`.
-fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut at, mut in_name) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

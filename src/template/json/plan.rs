@@ -375,6 +375,9 @@ impl<'a> Template<'a> {
             builder: plan?,
             provisioners,
             error_cleanup,
+            packer_name: None,
+            deferred: Vec::new(),
+            needs_data: false,
             secrets: secrets.into_inner().into_iter().map(SecretString::from).collect(),
         })
     }

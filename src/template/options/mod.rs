@@ -4,6 +4,7 @@
 mod access;
 mod block_device;
 mod bsu;
+mod data_omi;
 pub mod fields;
 mod file;
 mod files;
@@ -16,6 +17,7 @@ mod table;
 mod vm;
 
 pub use bsu::bsu;
+pub use data_omi::data_omi;
 pub use provisioner::{COMMON, provisioner};
 
 /// What becomes of an option that is known but not used.

@@ -158,6 +158,7 @@ fn late_data_fills_what_was_left() {
         builder_type: "osc-bsu".to_owned(),
         vars: [("Path".to_owned(), "/tmp/s.sh".to_owned()), ("Vars".to_owned(), "A='1' ".to_owned())].into(),
         generated: [("ID".to_owned(), "i-1".to_owned())].into(),
+        ..LateData::default()
     };
     for (source, expected) in [
         ("no template", "no template"),
