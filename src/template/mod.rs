@@ -21,7 +21,9 @@ pub use context::{ContextFolder, ContextLimits};
 pub use json::pointer_token;
 pub use query::QueryOptions;
 pub use render::{LateData, render_late};
-pub use request::{BuildRequest, FolderSource, RequestForm, RequestLimits, TemplateSource};
+pub use request::{
+    BuildRequest, FolderSource, RequestForm, RequestLimits, TemplateSource, is_hcl2, is_hcl2_path,
+};
 
 use crate::domain::{BuildPlan, Problem};
 
