@@ -84,3 +84,6 @@ pub fn parse(
 ) -> Result<Parsed, Problem> {
     if request.is_hcl2() { hcl::plan(request, context, cx) } else { json::plan(request, context, cx) }
 }
+
+#[cfg(test)]
+mod corpus_tests;
