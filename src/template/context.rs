@@ -130,6 +130,9 @@ impl ContextFolder {
                 }
             }
         }
+        // The archive's own end comes before that of the packing, which is where gzip tells whether anything was damaged.
+        let mut rest = archive.into_inner();
+        io::copy(&mut rest, &mut io::sink()).map_err(|error| unreadable(&error))?;
         if count == 0 {
             return Err(refused("it holds no files; send a tar or tar.gz of the template's folder"));
         }

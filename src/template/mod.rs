@@ -22,7 +22,9 @@ pub use hcl::{DataValues, OmiFacts, data_queries};
 pub use json::pointer_token;
 pub use query::QueryOptions;
 pub use render::{LateData, render_late};
-pub use request::{BuildRequest, FolderSource, RequestForm, RequestLimits, TemplateSource};
+pub use request::{
+    BuildRequest, FolderSource, RequestForm, RequestLimits, TemplateSource, is_hcl2, is_hcl2_path,
+};
 pub(crate) use suggest::or_did_you_mean;
 
 use crate::domain::{BuildPlan, Problem};
@@ -86,3 +88,6 @@ pub fn parse(
 ) -> Result<Parsed, Problem> {
     if request.is_hcl2() { hcl::plan(request, context, cx) } else { json::plan(request, context, cx) }
 }
+
+#[cfg(test)]
+mod corpus_tests;

@@ -230,18 +230,10 @@ impl BuildRequest {
     /// Whether the template is HCL2 and no legacy JSON: by its file's name as in Packer, else by how the text begins.
     #[must_use]
     pub fn is_hcl2(&self) -> bool {
-        let text = match &self.template {
-            TemplateSource::Folder(_) => return true,
-            TemplateSource::Json(_) => return false,
-            TemplateSource::Text(text) => text,
-        };
-        match self.template_path.as_deref() {
-            Some(path) if is_hcl2_path(path) => true,
-            Some(path) if path.ends_with(".json") => false,
-            _ => {
-                let start = text.trim_start_matches('\u{feff}').trim_start();
-                !(start.is_empty() || start.starts_with(['{', '[', '"']))
-            }
+        match &self.template {
+            TemplateSource::Folder(_) => true,
+            TemplateSource::Json(_) => false,
+            TemplateSource::Text(text) => is_hcl2(self.template_path.as_deref(), text),
         }
     }
 
@@ -252,6 +244,19 @@ impl BuildRequest {
         match self.form {
             RequestForm::Envelope | RequestForm::Short => Some(path.to_owned()),
             RequestForm::Bare | RequestForm::Text => None,
+        }
+    }
+}
+
+/// Whether a template of this path and text is HCL2.
+#[must_use]
+pub fn is_hcl2(path: Option<&str>, text: &str) -> bool {
+    match path {
+        Some(path) if is_hcl2_path(path) => true,
+        Some(path) if path.ends_with(".json") => false,
+        _ => {
+            let start = text.trim_start_matches('\u{feff}').trim_start();
+            !(start.is_empty() || start.starts_with(['{', '[', '"']))
         }
     }
 }

@@ -3,7 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::{Problem, problem::FieldProblem};
+use crate::{
+    domain::{Problem, problem::FieldProblem},
+    template::envelope::shorten,
+};
 
 /// Deeper nesting than any template needs.
 const MAX_DEPTH: usize = 64;
@@ -277,9 +280,11 @@ impl Reader<'_> {
             let name = self.string()?;
             self.skip_space();
             if self.peek() != Some(b':') {
-                return Err(
-                    self.wrong(format!("`:` was expected after the name `{name}`, not {}", self.found()))
-                );
+                return Err(self.wrong(format!(
+                    "`:` was expected after the name `{}`, not {}",
+                    shorten(&name),
+                    self.found()
+                )));
             }
             self.at += 1;
             self.skip_space();
@@ -311,7 +316,10 @@ impl Reader<'_> {
                 let (line, _) = position(self.text, pair[0].at as usize);
                 Err(ReadError {
                     at: pair[1].at as usize,
-                    detail: format!("`{}` is given twice in one object, first in line {line}", pair[1].name),
+                    detail: format!(
+                        "`{}` is given twice in one object, first in line {line}",
+                        shorten(&pair[1].name)
+                    ),
                 })
             }
         }

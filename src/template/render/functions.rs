@@ -19,9 +19,9 @@ const MAX_BYTES: usize = 256 * 1024;
 pub const PACKER_VERSION: &str = "1.16.0";
 
 /// Go's own functions that are offered.
-pub const BUILTINS: [&str; 15] = [
-    "and", "eq", "ge", "gt", "index", "le", "len", "lt", "ne", "not", "or", "print", "printf", "println",
-    "slice",
+pub const BUILTINS: [&str; 18] = [
+    "and", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not", "or", "print", "printf",
+    "println", "slice", "urlquery",
 ];
 
 /// Functions of their arguments alone; they work at any time.
@@ -29,11 +29,12 @@ pub const PURE: [&str; 7] =
     ["upper", "lower", "replace", "replace_all", "split", "clean_resource_name", "clean_omi_name"];
 
 /// Functions of the request; what they say is known when it is read.
-pub const REQUEST: [&str; 10] = [
+pub const REQUEST: [&str; 11] = [
     "user",
     "env",
     "timestamp",
     "isotime",
+    "strftime",
     "uuid",
     "build_name",
     "build_type",
@@ -85,9 +86,8 @@ pub fn refusal(name: &str) -> Option<&'static str> {
         "consul_key" | "vault" | "aws_secretsmanager" | "aws_secretsmanager_raw" => {
             Some("is not supported yet; pass the secret as a sensitive variable")
         }
-        "strftime" => Some("is not supported yet; use `isotime` with a Go layout"),
         "sed" => Some("was removed from Packer; use `replace_all`"),
-        "html" | "js" | "urlquery" | "call" => Some("is not offered here"),
+        "call" => Some("is not offered here: there is nothing that could be called"),
         _ => None,
     }
 }
@@ -153,7 +153,17 @@ pub fn pure() -> FuncMap {
         Ok(arguments.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ") + "\n")
     });
     add(&mut map, "printf", printf);
+    escaper(&mut map, "html", gotmpl::html_escape);
+    escaper(&mut map, "js", gotmpl::js_escape);
+    escaper(&mut map, "urlquery", gotmpl::url_encode);
     map
+}
+
+/// The engine's own, but bounded: each makes a text up to six times as long.
+fn escaper(map: &mut FuncMap, name: &'static str, escape: fn(&str) -> String) {
+    add(map, name, move |arguments| {
+        Ok(escape(&arguments.iter().map(ToString::to_string).collect::<String>()))
+    });
 }
 
 /// All functions that a request can use early.
@@ -189,6 +199,9 @@ pub fn of_request(facts: &Arc<Facts>, notices: &Arc<Notices>) -> FuncMap {
     add(&mut map, "isotime", move |arguments| match arguments {
         [] => Ok(layout::format(&now, layout::RFC3339)),
         _ => Ok(layout::format(&now, text("isotime", arguments, 0, 1)?)),
+    });
+    add(&mut map, "strftime", move |arguments| {
+        Ok(layout::strftime(&now, text("strftime", arguments, 0, 1)?))
     });
     add(&mut map, "uuid", |_| Ok(uuid::Uuid::now_v7().to_string()));
     let shared = Arc::clone(facts);

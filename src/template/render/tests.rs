@@ -49,6 +49,19 @@ fn packers_functions_answer() {
         ("{{/* a {{end}} comment */}}x", "x"),
         ("a {{- ` b ` -}} c", "a b c"),
         ("{{len `abc`}}", "3"),
+        ("{{strftime `%Y%m%d`}}-{{strftime \"%H\"}}", "20260202-02"),
+        ("{{html `<a> & \"b\"`}}", "&lt;a&gt; &amp; &#34;b&#34;"),
+        ("{{js `it's <b>`}}", "it\\'s \\u003Cb\\u003E"),
+        ("{{urlquery `a b&c` `/d`}}", "a+b%26c%2Fd"),
+        ("{{ `region` | user | printf `%s-%s` (user `region`) }}", "eu-west-2-eu-west-2"),
+        ("{{upper (replace_all `-` `_` (user `region`))}}", "EU_WEST_2"),
+        ("{{- /* comment with }} and {{end}} */ -}} x", "x"),
+        ("a {{- /* c */ -}} b", "ab"),
+        ("{{if false}}a{{else if true}}b{{else}}c{{end}}", "b"),
+        ("{{with user `region`}}{{.}}!{{end}}", "eu-west-2!"),
+        ("{{and 1 0}} {{or `` `b`}} {{not true}} {{index `abc` 1}} {{slice `abc` 1 2}}", "0 b false 98 b"),
+        ("{{\"tab\\tand \\u00e9\"}}", "tab\tand é"),
+        ("}} and { stay", "}} and { stay"),
     ] {
         // gotmpl's range over a text is its own matter; everything else must agree.
         if !source.contains("range") {
@@ -66,9 +79,10 @@ fn mistakes_are_named() {
         ("{{if false}}{{frobnicate}}{{end}}", "there is no function `frobnicate`"),
         ("{{vault `a` `b`}}", "`vault` is not supported yet"),
         ("{{consul_key `a`}}", "not supported yet"),
-        ("{{strftime `%Y`}}", "use `isotime`"),
         ("{{sed `a`}}", "removed from Packer"),
-        ("{{html `a`}}", "not offered"),
+        ("{{call `a`}}", "not offered"),
+        ("{{strftime}}", "takes 1 argument(s), not 0"),
+        ("{{aws_secretsmanager `a` `b`}}", "not supported yet"),
         ("{{env `PATH`}}", "under `variables` only"),
         ("{{build `ID`}}", "only in the commands"),
         ("{{.SourceOMI}}", "`.SourceOMI` has no value here"),
@@ -198,6 +212,7 @@ fn no_template_costs_much_time_or_memory() {
         "{{user `long`}}".repeat(1000),
         "{{`a`}}".repeat(20_000),
         "x{{".repeat(1_000_000),
+        format!("{{{{{}`<`}}}}", "js (".repeat(20)) + &")".repeat(20),
     ] {
         let shown: String = source.chars().take(60).collect();
         assert!(now(&source).is_err(), "{shown}");
