@@ -1,9 +1,14 @@
 //! Late templates: what a template leaves open until the source OMI or the VM is known.
 
-use std::collections::BTreeMap;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::{error::StepError, oven::Cx, steps::SourceImage};
+use super::{
+    error::StepError,
+    oven::Cx,
+    steps::{Key, ReadyVm, SourceImage},
+};
 use crate::{
+    domain::plan::SshPlan,
     provision::Render,
     template::{LateData, render_late},
 };
@@ -30,11 +35,43 @@ impl Late {
         }
     }
 
-    /// The same with data of the VM (`{{build "ID"}}`).
-    #[must_use]
-    pub fn with_generated(mut self, generated: BTreeMap<String, String>) -> Self {
-        self.data.generated = generated;
-        self
+    /// The same with what is known of the VM and of the way into it: a value for each `{{build "…"}}` that a template may
+    /// ask for, empty where there is none, as in Packer. What of it is secret is replaced in the log from now on.
+    ///
+    /// # Errors
+    /// The temporary key was sealed with another master key.
+    pub fn with_vm(
+        mut self,
+        cx: &Cx,
+        vm: &ReadyVm,
+        way: Option<(&SshPlan, &str)>,
+        key: &Key,
+    ) -> Result<Self, StepError> {
+        let (ssh, host) = way.unzip();
+        let own = |key: fn(&SshPlan) -> &Option<SecretString>| ssh.and_then(|ssh| key(ssh).clone());
+        let password = own(|ssh| &ssh.password);
+        let private_key = match key.private(cx)? {
+            Some(temporary) => Some(temporary),
+            None => own(|ssh| &ssh.private_key),
+        };
+        let secrets: Vec<SecretString> = password.iter().chain(&private_key).cloned().collect();
+        cx.log.redactor().add(&secrets);
+        let text = |secret: Option<SecretString>| {
+            secret.map(|secret| secret.expose_secret().to_owned()).unwrap_or_default()
+        };
+        let pairs = [
+            ("ID", vm.id.clone()),
+            ("Host", host.unwrap_or_default().to_owned()),
+            ("Port", ssh.map(|ssh| ssh.port.to_string()).unwrap_or_default()),
+            ("User", ssh.map(|ssh| ssh.username.clone()).unwrap_or_default()),
+            ("Password", text(password)),
+            ("ConnType", if ssh.is_some() { "ssh" } else { "none" }.to_owned()),
+            ("PackerRunUUID", cx.lease.build.to_string()),
+            ("SSHPublicKey", key.temporary.as_ref().map(|key| key.public.clone()).unwrap_or_default()),
+            ("SSHPrivateKey", text(private_key)),
+        ];
+        self.data.generated = pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(self)
     }
 
     /// Renders one text.

@@ -35,6 +35,14 @@ pub trait Render: Send + Sync {
     fn render(&self, template: &str, extra: &[(&str, &str)]) -> Result<String, String>;
 }
 
+impl ProvisionContext<'_> {
+    /// Fills in an option.
+    fn filled_in(&self, what: &str, template: &str, extra: &[(&str, &str)]) -> Result<String, Failure> {
+        let rendered = self.render.render(template, extra);
+        rendered.map_err(|reason| Failure::Render { what: what.to_owned(), reason })
+    }
+}
+
 /// What a provisioner works with.
 #[derive(Clone, Copy)]
 pub struct ProvisionContext<'a> {
@@ -64,7 +72,7 @@ pub struct ProvisionContext<'a> {
 ///
 /// # Errors
 /// The failure of the last try, once `max_retries` further tries have failed too. A cancelled build, and a machine that
-/// another answers for, are not tried again.
+/// another answers for, are not tried again. With `continue_on_error` only those, and a lost machine, are errors.
 pub async fn run_provisioner(
     index: usize,
     provisioner: &Provisioner,
@@ -78,6 +86,14 @@ pub async fn run_provisioner(
             Err(failure) => failure,
         };
         if tries > provisioner.max_retries || !failure.may_be_tried_again() {
+            if provisioner.continue_on_error && !failure.ends_provisioning() {
+                let place = index + 1;
+                let warning = format!(
+                    "Warning: provisioner {place} ({kind}) failed: {failure}. Going on (continue_on_error)"
+                );
+                cx.output.say(&warning).await;
+                return Ok(());
+            }
             return Err(ProvisionError { index, kind, tries, failure: Box::new(failure) });
         }
         let left = provisioner.max_retries + 1 - tries;

@@ -1,7 +1,7 @@
 //! Runs the provisioners in the VM, and the error-cleanup provisioner if one of them failed. A run that is interrupted
 //! here cannot be resumed: it gets a fresh VM.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use chrono::Utc;
 
@@ -78,7 +78,8 @@ impl Provision<'_> {
                 error.to_string(),
             )
         })?;
-        let late = Late::new(cx, Some(self.source)).with_generated(self.generated());
+        let way = Some((self.ssh, self.connected.host.as_str()));
+        let late = Late::new(cx, Some(self.source)).with_vm(cx, self.vm, way, self.key)?;
         let context = ProvisionContext {
             communicator,
             output: &cx.log,
@@ -117,18 +118,6 @@ impl Provision<'_> {
             forget_key(cx, communicator, &halves.public).await;
         }
         Ok(())
-    }
-
-    /// What `{{build "ID"}}` and its like stand for.
-    fn generated(&self) -> BTreeMap<String, String> {
-        let pairs = [
-            ("ID", self.vm.id.clone()),
-            ("Host", self.connected.host.clone()),
-            ("Port", self.ssh.port.to_string()),
-            ("User", self.ssh.username.clone()),
-            ("ConnType", "ssh".to_owned()),
-        ];
-        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

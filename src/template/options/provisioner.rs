@@ -10,8 +10,8 @@ use crate::{
 const KINDS: [&str; 3] = ["shell", "file", "sleep"];
 
 /// Options that stand beside every kind's own, and that say for which builds it is.
-pub const COMMON: [&str; 7] =
-    ["type", "only", "except", "override", "pause_before", "timeout", "max_retries"];
+pub const COMMON: [&str; 8] =
+    ["type", "only", "except", "override", "pause_before", "timeout", "max_retries", "continue_on_error"];
 
 /// Reads a provisioner. `None` if something is wrong with it, or if it is a breakpoint that is switched off.
 pub fn provisioner(fields: &Fields<'_>, kind: &str) -> Option<Provisioner> {
@@ -22,6 +22,7 @@ pub fn provisioner(fields: &Fields<'_>, kind: &str) -> Option<Provisioner> {
     let pause_before = fields.duration("pause_before").unwrap_or_default();
     let timeout = fields.duration("timeout").filter(|timeout| !timeout.is_zero());
     let max_retries = fields.whole("max_retries", 0..=1000).and_then(|retries| u32::try_from(retries).ok());
+    let continue_on_error = fields.is_on("continue_on_error");
     let action = match kind {
         "shell" => shell(fields).map(|plan| ProvisionerAction::Shell(Box::new(plan))),
         "file" => file(fields).map(ProvisionerAction::File),
@@ -40,8 +41,14 @@ pub fn provisioner(fields: &Fields<'_>, kind: &str) -> Option<Provisioner> {
             return None;
         }
     };
-    fields.finish(&format!("`{kind}`"), &table::PROVISIONER);
-    Some(Provisioner { action: action?, pause_before, timeout, max_retries: max_retries.unwrap_or_default() })
+    fields.finish(&format!("`{kind}`"), &[]);
+    Some(Provisioner {
+        action: action?,
+        pause_before,
+        timeout,
+        max_retries: max_retries.unwrap_or_default(),
+        continue_on_error,
+    })
 }
 
 /// Says why a provisioner of this kind cannot be had.

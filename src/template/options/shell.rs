@@ -22,12 +22,12 @@ pub fn shell(fields: &Fields<'_>) -> Option<ShellPlan> {
     let exit_codes = exit_codes(fields);
     Some(ShellPlan {
         environment,
-        env_var_format: fields.filled("env_var_format"),
+        env_var_format: late(fields, "env_var_format"),
         use_env_var_file: fields.is_on("use_env_var_file"),
         execute_command: fields.late_text("execute_command", Scope::Command).filter(|text| !text.is_empty()),
-        remote_folder: fields.filled("remote_folder").unwrap_or_else(|| "/tmp".to_owned()),
-        remote_file: fields.filled("remote_file"),
-        remote_path: fields.filled("remote_path"),
+        remote_folder: late(fields, "remote_folder").unwrap_or_else(|| "/tmp".to_owned()),
+        remote_file: late(fields, "remote_file"),
+        remote_path: late(fields, "remote_path"),
         binary: fields.is_on("binary"),
         valid_exit_codes: exit_codes,
         expect_disconnect: fields.is_on("expect_disconnect"),
@@ -39,6 +39,11 @@ pub fn shell(fields: &Fields<'_>) -> Option<ShellPlan> {
         pause_after: fields.duration("pause_after").unwrap_or_default(),
         source: source?,
     })
+}
+
+/// A text that may name the VM; an empty one is absent.
+fn late(fields: &Fields<'_>, name: &'static str) -> Option<String> {
+    fields.late_text(name, Scope::Script).filter(|text| !text.is_empty())
 }
 
 fn source(fields: &Fields<'_>) -> Option<ShellSource> {

@@ -81,9 +81,6 @@ pub const BLOCK_DEVICE: [(&str, Treatment); 2] = [
     ("virtual_name", Never("OUTSCALE has no ephemeral volumes")),
 ];
 
-/// Options that every provisioner could have.
-pub const PROVISIONER: [(&str, Treatment); 1] = [("continue_on_error", NotYet)];
-
 /// Provisioners that are known but not done.
 pub const PROVISIONER_KINDS: [(&str, Treatment); 16] = [
     ("powershell", NotYet),
