@@ -12,6 +12,7 @@ pub mod domain;
 pub mod embedded_postgres;
 pub mod logs;
 pub mod oapi;
+pub mod post_process;
 pub mod provision;
 pub mod queue;
 pub mod serve;

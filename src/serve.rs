@@ -73,6 +73,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
         json_bytes: usize::try_from(config.limits.request).unwrap_or(usize::MAX),
         archive_bytes: usize::try_from(config.limits.archive).unwrap_or(usize::MAX),
         build_timeout: config.build_timeout,
+        capabilities: config.capabilities.clone(),
         ..ApiLimits::default()
     };
     let state = AppState::new(pool.clone(), hub, vault.clone(), limits, Clock::system(), drain.clone());

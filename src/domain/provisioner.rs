@@ -33,6 +33,8 @@ pub enum ProvisionerAction {
     Shell(Box<ShellPlan>),
     /// Copies files into or out of the VM.
     File(FilePlan),
+    /// Runs scripts on the worker's host.
+    ShellLocal(Box<ShellLocalPlan>),
     /// Waits.
     Sleep {
         /// `duration`.
@@ -48,6 +50,7 @@ impl ProvisionerAction {
         match self {
             Self::Shell(_) => "shell",
             Self::File(_) => "file",
+            Self::ShellLocal(_) => "shell-local",
             Self::Sleep { .. } => "sleep",
         }
     }
@@ -87,6 +90,24 @@ pub struct ShellPlan {
     /// `pause_after`.
     #[serde(with = "serde_text")]
     pub pause_after: Duration,
+}
+
+/// Options of `shell-local`, as provisioner and as post-processor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ShellLocalPlan {
+    /// What to run.
+    pub source: ShellSource,
+    /// `env` and `environment_vars` together (`env` wins), in order of name; values may hold late templates.
+    #[serde(with = "secret_map")]
+    pub environment: BTreeMap<String, SecretString>,
+    /// `env_var_format`, a late template; absent: Packer's.
+    pub env_var_format: Option<String>,
+    /// `execute_command`, late templates with `.Script` and `.Vars`; empty: the shell runs the script.
+    pub execute_command: Vec<String>,
+    /// `valid_exit_codes`.
+    pub valid_exit_codes: Vec<i32>,
+    /// Whether `only_on` allows this host's system.
+    pub runs_here: bool,
 }
 
 /// What a shell provisioner runs.

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         duration,
         log::Output,
-        provisioner::{Provisioner, ProvisionerAction},
+        provisioner::{Provisioner, ProvisionerAction, ShellLocalPlan},
     },
 };
 
@@ -19,9 +19,11 @@ mod file;
 mod output;
 mod remote_glob;
 mod shell;
+pub mod shell_local;
 mod sleep;
 mod source;
 mod transport;
+pub mod workspace;
 
 pub use error::{Failure, ProvisionError};
 
@@ -62,6 +64,8 @@ pub struct ProvisionContext<'a> {
     pub run_name: &'a str,
     /// The builder's type (`PACKER_BUILDER_TYPE`).
     pub builder_type: &'a str,
+    /// Packer's id of the build (`PACKER_RUN_UUID`).
+    pub run_uuid: &'a str,
     /// Holds for a provisioner that has no `timeout` of its own; absent: none.
     pub default_timeout: Option<Duration>,
     /// Ends the provisioner, and what it runs in the machine, at once.
@@ -137,8 +141,25 @@ async fn act(action: &ProvisionerAction, cx: &ProvisionContext<'_>) -> Result<()
     match action {
         ProvisionerAction::Shell(plan) => shell::run(plan, cx).await,
         ProvisionerAction::File(plan) => file::run(plan, cx).await,
+        ProvisionerAction::ShellLocal(plan) => on_host(plan, cx).await,
         ProvisionerAction::Sleep { duration } => sleep::run(*duration, cx).await,
     }
+}
+
+/// Runs scripts on the worker's host; they find there what was downloaded from the VM.
+async fn on_host(plan: &ShellLocalPlan, cx: &ProvisionContext<'_>) -> Result<(), Failure> {
+    let (from, to) = (cx.downloads.to_owned(), cx.files.to_owned());
+    let laid_out = workspace::aside(move || workspace::lay_out(&from, &to)).await;
+    laid_out.map_err(|error| Failure::Path { path: cx.files.to_owned(), reason: error.to_string() })?;
+    let host = shell_local::Host {
+        output: cx.output,
+        render: cx.render,
+        folder: cx.files,
+        run_name: cx.run_name,
+        builder_type: cx.builder_type,
+        run_uuid: cx.run_uuid,
+    };
+    shell_local::run(plan, &host).await
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ fn variables(plan: &ShellPlan, cx: &ProvisionContext<'_>) -> Result<SecretString
 }
 
 /// `format` with its two `%s` filled in as Go's printf does it; `%[1]s` and `%[2]s` name them, `%%` is a percent sign.
-fn filled_in(format: &str, name: &str, value: &str) -> String {
+pub(super) fn filled_in(format: &str, name: &str, value: &str) -> String {
     let arguments = [name, value];
     let mut text = String::with_capacity(format.len() + name.len() + value.len());
     let mut next = 0;

@@ -80,6 +80,7 @@ impl Kitchen {
             download_limit: 10_000_000,
             run_name: "osc-bsu.debian",
             builder_type: "osc-bsu",
+            run_uuid: "u",
             default_timeout: None,
             cancel: &self.cancel,
         };

@@ -11,18 +11,18 @@ mod render;
 pub mod request;
 mod suggest;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-pub use context::{ContextFolder, ContextLimits};
+pub use context::{ContextFolder, ContextLimits, normalise};
 pub use json::pointer_token;
 pub use query::QueryOptions;
 pub use render::{LateData, render_late};
 pub use request::{BuildRequest, RequestForm, RequestLimits, TemplateSource};
 
-use crate::domain::{BuildPlan, Problem};
+use crate::domain::{BuildPlan, Capability, Problem};
 
 /// What a template may see of the server.
 #[derive(Debug, Clone)]
@@ -31,15 +31,17 @@ pub struct ParseContext {
     pub now: DateTime<Utc>,
     /// What `{{env}}` can read: names the operator allowed, with their values.
     pub env_allowed: BTreeMap<String, String>,
+    /// What templates may make the workers' hosts do.
+    pub allowed: BTreeSet<Capability>,
     /// How much a template may hold.
     pub limits: ParseLimits,
 }
 
 impl ParseContext {
-    /// At this moment, with no environment and the default limits.
+    /// At this moment, with no environment, nothing allowed on the host and the default limits.
     #[must_use]
     pub fn at(now: DateTime<Utc>) -> Self {
-        Self { now, env_allowed: BTreeMap::new(), limits: ParseLimits::default() }
+        Self { now, env_allowed: BTreeMap::new(), allowed: BTreeSet::new(), limits: ParseLimits::default() }
     }
 }
 

@@ -1,13 +1,16 @@
 //! Provisioners: the kinds there are and the options that all of them take.
 
-use super::{Treatment, fields::Fields, file::file, shell::shell, table};
+use super::{Treatment, fields::Fields, file::file, shell::shell, shell_local::shell_local, table};
 use crate::{
     domain::provisioner::{Provisioner, ProvisionerAction},
     template::{envelope::shorten, suggest::or_did_you_mean},
 };
 
 /// The kinds that are done.
-const KINDS: [&str; 3] = ["shell", "file", "sleep"];
+const KINDS: [&str; 4] = ["shell", "file", "shell-local", "sleep"];
+
+/// The same in words.
+const SUPPORTED: &str = "`shell`, `file`, `shell-local` and `sleep` are";
 
 /// Options that stand beside every kind's own, and that say for which builds it is.
 pub const COMMON: [&str; 8] =
@@ -26,6 +29,7 @@ pub fn provisioner(fields: &Fields<'_>, kind: &str) -> Option<Provisioner> {
     let action = match kind {
         "shell" => shell(fields).map(|plan| ProvisionerAction::Shell(Box::new(plan))),
         "file" => file(fields).map(ProvisionerAction::File),
+        "shell-local" => shell_local(fields).map(|plan| ProvisionerAction::ShellLocal(Box::new(plan))),
         "sleep" => sleep(fields),
         "breakpoint" => {
             let is_off = fields.is_on("disable");
@@ -55,17 +59,15 @@ pub fn provisioner(fields: &Fields<'_>, kind: &str) -> Option<Provisioner> {
 fn refuse_kind(fields: &Fields<'_>, kind: &str) {
     match table::PROVISIONER_KINDS.iter().find(|(known, _)| *known == kind) {
         Some((_, Treatment::NotYet)) => {
-            fields.fail_not_yet(
-                "type",
-                format!("the provisioner `{kind}` is not supported yet; `shell`, `file` and `sleep` are"),
-            );
+            fields
+                .fail_not_yet("type", format!("the provisioner `{kind}` is not supported yet; {SUPPORTED}"));
         }
         Some((_, Treatment::Never(why) | Treatment::Ignored(why))) => {
             fields.fail("type", format!("the provisioner `{kind}` is not possible here: {why}"));
         }
         None => {
             let known = KINDS.into_iter().chain(table::PROVISIONER_KINDS.iter().map(|(known, _)| *known));
-            let hint = or_did_you_mean(kind, known, "`shell`, `file` and `sleep` are supported");
+            let hint = or_did_you_mean(kind, known, &format!("{SUPPORTED} supported"));
             fields.fail("type", format!("there is no provisioner `{}`; {hint}", shorten(kind)));
         }
     }

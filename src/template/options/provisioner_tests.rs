@@ -180,7 +180,7 @@ fn wrong_provisioners_are_named() {
         (json!({"type": "sleep", "duration": 5}), "such as `30s`"),
         (json!({"type": "breakpoint"}), "no console"),
         (json!({"type": "shel", "inline": ["x"]}), "did you mean `shell`?"),
-        (json!({"type": "frobnicate"}), "`shell`, `file` and `sleep` are supported"),
+        (json!({"type": "frobnicate"}), "`shell-local` and `sleep` are supported"),
         (json!({"inline": ["x"]}), "has no `type`"),
         (json!("shell"), "must be an object, not a text"),
     ] {
