@@ -134,6 +134,29 @@ async fn a_failing_post_processor_fails_the_run_and_leaves_the_omi(
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn post_processors_that_run_again_write_nothing_twice(_: PgPoolOptions, database: PgConnectOptions) {
+    let app = TestApp::start_with(database, Machines::None, &[], &[Capability::ShellLocal]).await;
+    let host = tempfile::tempdir().unwrap();
+    let marker = host.path().join("fixed");
+    let local = json!({ "type": "shell-local", "inline": [format!("test -e {}", marker.display())] });
+    let post_processors = json!(["manifest", [local, "manifest"]]);
+    let template = with_post_processors(template(machineless("again"), json!([])), post_processors);
+    let id = app.post_build(&json!({ "template": template, "on_error": "hold" })).await;
+    let is_held = |build: &Value| build["runs"][0]["held"].is_object();
+    let build = app.wait_until(&id, "the run is held", is_held).await;
+    assert_eq!(build["artifacts"][0]["name"], "again", "{build:#}");
+    std::fs::write(&marker, "").unwrap();
+    let released = app.post(&format!("/builds/{id}/release"), &json!({ "then": "retry" })).await;
+    assert_eq!(released.status(), 202);
+    let build = app.wait_build(&id).await;
+    app.succeeded(&build).await;
+    assert_eq!(build["artifacts"].as_array().unwrap().len(), 1, "{build:#}");
+    let manifest = manifest_of(&app.file(&id, "osc-bsu/packer-manifest.json").await);
+    assert_eq!(manifest["builds"].as_array().unwrap().len(), 2, "{manifest:#}");
+    assert_eq!(app.sandbox.calls("CreateImage").await.len(), 1);
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
 async fn shell_local_is_refused_where_the_operator_has_not_turned_it_on(
     _: PgPoolOptions,
     database: PgConnectOptions,
