@@ -13,6 +13,7 @@ pub mod embedded_postgres;
 pub mod hcl;
 pub mod logs;
 pub mod oapi;
+pub mod post_process;
 pub mod provision;
 pub mod queue;
 pub mod serve;

@@ -1,6 +1,6 @@
 //! The `build` blocks: which sources they use, under which names, and what each of the runs does.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
 use super::{
     config::{Config, only},
@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     domain::{
-        RunPlan,
+        Capability, RunPlan,
         plan::{Builder, Communicator},
+        post_processor::PostProcessor,
         problem::FieldProblem,
     },
     hcl::{Block, Body, Span, Value, ast},
@@ -37,6 +38,8 @@ pub(super) struct Baker<'a> {
     pub(super) reader: Reader<'a>,
     pub(super) findings: &'a Findings,
     pub(super) effort: Rc<Effort>,
+    /// What templates may make the workers' hosts do.
+    pub(super) allowed: &'a BTreeSet<Capability>,
     pub(super) max_runs: usize,
     pub(super) max_provisioners: usize,
 }
@@ -63,6 +66,8 @@ struct Build<'a> {
     uses: Vec<Use<'a>>,
     provisioners: Vec<Entry<'a>>,
     cleanup: Option<Entry<'a>>,
+    /// Post-processors: those of a chain follow one another.
+    chains: Vec<Vec<Entry<'a>>>,
 }
 
 impl<'a> Baker<'a> {
@@ -86,7 +91,12 @@ impl<'a> Baker<'a> {
             );
             return Vec::new();
         }
-        let chosen = self.chosen(&taken, request_errors);
+        let excepted: Vec<String> = builds
+            .iter()
+            .flat_map(|build| build.chains.iter().flatten())
+            .flat_map(Entry::own_names)
+            .collect();
+        let chosen = self.chosen(&taken, &excepted, request_errors);
         let mut runs = Vec::new();
         for build in &builds {
             for source in build.uses.iter().filter(|source| chosen.contains(&source.run.as_str())) {
@@ -116,7 +126,8 @@ impl<'a> Baker<'a> {
         };
         let known = Known { build: Some(name), ..self.reader.known };
         let reader = Reader { known, ..self.reader };
-        let mut build = Build { name, uses: Vec::new(), provisioners: Vec::new(), cleanup: None };
+        let mut build =
+            Build { name, uses: Vec::new(), provisioners: Vec::new(), cleanup: None, chains: Vec::new() };
         if let Some(sources) = body.attribute("sources") {
             let value = reader.value(&sources.expr, &Bound::new());
             let node = value.map(|value| reader.node(Some(&sources.expr), &value, sources.expr.span));
@@ -146,7 +157,7 @@ impl<'a> Baker<'a> {
             return None;
         }
         let names: Vec<String> = build.uses.iter().flat_map(Use::names).collect();
-        for entry in build.provisioners.iter().chain(&build.cleanup) {
+        for entry in build.provisioners.iter().chain(&build.cleanup).chain(build.chains.iter().flatten()) {
             provisioners::check_names(entry, &names, notices);
         }
         Some(build)
@@ -198,7 +209,22 @@ impl<'a> Baker<'a> {
                     notices.push(notice);
                 }
             }
-            _ => self.findings.not_yet("", opened.name_span.start, "post-processors are not supported yet"),
+            "post-processor" => build.chains.push(vec![Entry::new(opened, reader)]),
+            _ => {
+                only(opened.body, "post-processors", &[], &mut reader.wrong.borrow_mut());
+                let mut chain = Vec::new();
+                for inner in reader.blocks(opened.body, &opened.bound) {
+                    if inner.name == "post-processor" && inner.labels.len() == 1 {
+                        chain.push(Entry::new(inner, reader));
+                    } else {
+                        reader.wrong(
+                            inner.name_span,
+                            "`post-processors` holds blocks `post-processor` with one label each, and nothing else",
+                        );
+                    }
+                }
+                build.chains.push(chain);
+            }
         }
     }
 
@@ -293,7 +319,13 @@ impl<'a> Baker<'a> {
     }
 
     /// The names of the runs that the request's `only` and `except` leave.
-    fn chosen<'n>(&self, names: &'n [String], request_errors: &mut Vec<FieldProblem>) -> Vec<&'n str> {
+    /// `post_processors`: names that `except` may have too.
+    fn chosen<'n>(
+        &self,
+        names: &'n [String],
+        post_processors: &[String],
+        request_errors: &mut Vec<FieldProblem>,
+    ) -> Vec<&'n str> {
         let request = self.request;
         let mut wrong = |option: &str, index: Option<usize>, detail: String| {
             let pointer = index.map_or(format!("/{option}"), |index| format!("/{option}/{index}"));
@@ -305,7 +337,8 @@ impl<'a> Baker<'a> {
         let mut is_known = true;
         for (option, patterns) in [("only", &request.only), ("except", &request.except)] {
             for (index, pattern) in patterns.iter().enumerate() {
-                if names.iter().any(|name| matches(pattern, name)) {
+                let is_post_processor = option == "except" && post_processors.contains(pattern);
+                if is_post_processor || names.iter().any(|name| matches(pattern, name)) {
                     continue;
                 }
                 is_known = false;
@@ -351,6 +384,7 @@ impl<'a> Baker<'a> {
             renderer: &renderer,
             folder: reader.world.folder,
             secrets: &secrets,
+            allowed: self.allowed,
         };
         let node = self.options(source, &reader);
         let applies = |entry: &&Entry<'a>| entry.applies_to(&source.names());
@@ -385,10 +419,19 @@ impl<'a> Baker<'a> {
             .as_ref()
             .filter(|entry| applies(entry))
             .and_then(|entry| entry.for_run(&in_vm, &reading, &source.names()));
+        let post_processors = self.post_processors(build, source, &in_vm, &reading);
         secrets.into_inner().iter().for_each(|secret: &String| reader.keep_secret(secret));
+        let builder = builder?;
+        if !post_processors.is_empty() && !builder.makes_artifact() {
+            self.findings.notice(format!(
+                "the post-processors of `{}` do not run: with `skip_create_omi` there is no artifact",
+                source.run
+            ));
+        }
         Some(RunPlan {
             name: source.run.clone(),
-            builder: builder?,
+            builder,
+            post_processors,
             provisioners,
             error_cleanup,
             packer_name: Some(source.name.clone()),
@@ -397,6 +440,23 @@ impl<'a> Baker<'a> {
             needs_data: false,
             secrets: Vec::new(),
         })
+    }
+
+    /// The chains for a run, without what is not for it. A name that the request excepts ends its chain there.
+    fn post_processors(
+        &self,
+        build: &Build<'a>,
+        source: &Use<'a>,
+        reader: &Reader<'_>,
+        reading: &Reading<'_>,
+    ) -> Vec<Vec<PostProcessor>> {
+        let names = source.names();
+        let of_chain = |chain: &Vec<Entry<'a>>| -> Vec<PostProcessor> {
+            let own = chain.iter().filter(|entry| entry.applies_to(&names));
+            let read = own.filter_map(|entry| entry.post_processor(reader, reading));
+            read.take_while(|read| !self.request.except.contains(&read.name)).collect()
+        };
+        build.chains.iter().map(of_chain).filter(|chain| !chain.is_empty()).collect()
     }
 
     /// The options of the source, with those that the build adds.

@@ -1,6 +1,6 @@
 //! Data sources: what they ask the cloud for, and the form of the answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     config::Config,
@@ -97,7 +97,10 @@ pub(super) fn queries(
         }
         let node = reader.object(source.body, &Bound::new(), source.span);
         let secrets = std::cell::RefCell::default();
-        let reading = Reading { findings, renderer, folder: reader.world.folder, secrets: &secrets };
+        // A data source has nothing that would need it.
+        let allowed = BTreeSet::new();
+        let reading =
+            Reading { findings, renderer, folder: reader.world.folder, secrets: &secrets, allowed: &allowed };
         let query = {
             let fields = Fields::new(&reading, &node, String::new());
             let (access, source) = options::data_omi(&fields, kind);

@@ -19,11 +19,15 @@ pub(super) fn placeholder(number: usize) -> String {
     format!("{{{{{DEFERRED} {number}}}}}")
 }
 
-/// Evaluates the deferred expressions of a text and puts their values into it.
+/// Evaluates the deferred expressions of a text and puts their values into it; `secret` hears of those that are sensitive.
 ///
 /// # Errors
 /// What is wrong with an expression, now that all its names are known.
-pub fn fill_in<'t>(text: &'t str, data: &LateData) -> Result<Cow<'t, str>, String> {
+pub fn fill_in<'t>(
+    text: &'t str,
+    data: &LateData,
+    secret: &mut dyn FnMut(&str),
+) -> Result<Cow<'t, str>, String> {
     let begin = format!("{{{{{DEFERRED} ");
     if !text.contains(&begin) {
         return Ok(Cow::Borrowed(text));
@@ -39,7 +43,7 @@ pub fn fill_in<'t>(text: &'t str, data: &LateData) -> Result<Cow<'t, str>, Strin
             inside[..end].trim().parse().map_err(|_| format!("`{DEFERRED}` takes a number"))?;
         let deferred =
             data.deferred.get(number).ok_or_else(|| format!("there is no deferred expression {number}"))?;
-        filled.push_str(&evaluate(deferred, data)?);
+        filled.push_str(&evaluate(deferred, data, secret)?);
         if filled.len() > LONGEST {
             return Err(format!("the text has more than {LONGEST} bytes"));
         }
@@ -49,7 +53,7 @@ pub fn fill_in<'t>(text: &'t str, data: &LateData) -> Result<Cow<'t, str>, Strin
     Ok(Cow::Owned(filled))
 }
 
-fn evaluate(deferred: &Deferred, data: &LateData) -> Result<String, String> {
+fn evaluate(deferred: &Deferred, data: &LateData, secret: &mut dyn FnMut(&str)) -> Result<String, String> {
     let mut names = deferred.names.clone();
     let mut build: BTreeMap<String, Value> =
         data.generated.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
@@ -65,6 +69,7 @@ fn evaluate(deferred: &Deferred, data: &LateData) -> Result<String, String> {
             errors.into_iter().map(|error| error.message).collect::<Vec<_>>().join("; ")
         })?;
     let value = Type::Text.convert(value)?;
+    value.sensitive_texts(secret);
     match value.data {
         Data::Text(text) => Ok(text.to_string()),
         Data::Null => Err("an expression is null where a text is needed".to_owned()),

@@ -180,6 +180,7 @@ fn evaluate(
         reader,
         findings: &noted.findings,
         effort: Rc::clone(&effort),
+        allowed: &cx.allowed,
         max_runs: cx.limits.max_builders,
         max_provisioners: cx.limits.max_provisioners,
     };

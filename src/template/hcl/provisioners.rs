@@ -1,11 +1,11 @@
-//! The provisioners of a build: for which sources each is, and with which options in each.
+//! The provisioners and post-processors of a build: for which sources each is, and with which options in each.
 
 use std::cell::RefCell;
 
 use super::options::{Opened, Reader};
 use crate::{
-    domain::provisioner::Provisioner,
-    hcl::Body,
+    domain::{post_processor::PostProcessor, provisioner::Provisioner},
+    hcl::{Body, ast},
     template::{
         json::reader::{Kind, Member, Node},
         options::{
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// A provisioner before its options are read.
+/// A provisioner or post-processor before its options are read.
 pub(super) struct Entry<'a> {
     kind: String,
     opened: Opened<'a>,
@@ -62,6 +62,34 @@ impl<'a> Entry<'a> {
         (self.only.is_empty() || is_listed(&self.only)) && !is_listed(&self.except)
     }
 
+    /// What the request may call it: its name if it has one, else its kind.
+    pub(super) fn own_names(&self) -> Vec<String> {
+        let name = self.opened.body.attribute("name").and_then(|name| match &name.expr.kind {
+            ast::Kind::Text(name) => Some(name.to_string()),
+            _ => None,
+        });
+        vec![name.unwrap_or_else(|| self.kind.clone())]
+    }
+
+    /// The options as a node; `type` is the kind.
+    fn options(&self, reader: &Reader<'_>, without: &[&str]) -> Node {
+        let span = self.opened.name_span;
+        let members = reader.members(self.opened.body, &self.opened.bound, without);
+        let label = self.opened.labels.first().map_or(span, |label| label.span);
+        let kind = Member {
+            name: "type".to_owned(),
+            at: label.start,
+            value: Node { at: label.start, kind: Kind::String(self.kind.clone()) },
+        };
+        Node { at: span.start, kind: Kind::Object(members.into_iter().chain([kind]).collect()) }
+    }
+
+    /// What the post-processor does in this run.
+    pub(super) fn post_processor(&self, reader: &Reader<'_>, reading: &Reading<'_>) -> Option<PostProcessor> {
+        let node = self.options(reader, &["only", "except"]);
+        options::post_processor(&Fields::new(reading, &node, String::new()), &self.kind)
+    }
+
     /// What the provisioner does in this run.
     pub(super) fn for_run(
         &self,
@@ -73,15 +101,7 @@ impl<'a> Entry<'a> {
             return read.clone();
         }
         reading.renderer.take_depends_on_build();
-        let span = self.opened.name_span;
-        let members = reader.members(self.opened.body, &self.opened.bound, &ABOUT);
-        let label = self.opened.labels.first().map_or(span, |label| label.span);
-        let kind = Member {
-            name: "type".to_owned(),
-            at: label.start,
-            value: Node { at: label.start, kind: Kind::String(self.kind.clone()) },
-        };
-        let node = Node { at: span.start, kind: Kind::Object(members.into_iter().chain([kind]).collect()) };
+        let node = self.options(reader, &ABOUT);
         let over = self.over(reader, names);
         let mut fields = Fields::new(reading, &node, String::new());
         if let Some(over) = &over {
@@ -121,10 +141,7 @@ fn names_source(body: &Body) -> bool {
 pub(super) fn check_names(entry: &Entry<'_>, names: &[String], notices: &mut Vec<String>) {
     for name in entry.only.iter().chain(&entry.except) {
         if !names.contains(name) {
-            let notice = format!(
-                "the provisioner `{}` names the source `{name}`, which its build does not use",
-                entry.kind
-            );
+            let notice = format!("`{}` names the source `{name}`, which its build does not use", entry.kind);
             if !notices.contains(&notice) && notices.len() < 200 {
                 notices.push(notice);
             }

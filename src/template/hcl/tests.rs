@@ -352,7 +352,7 @@ fn what_waits_for_the_vm_is_rendered_when_it_runs() {
         deferred: stored.deferred.clone().into(),
         ..LateData::default()
     };
-    let render = |text: &str| render_late(text, &data).unwrap();
+    let render = |text: &str| render_late(text, &data, &mut |_| {}).unwrap();
     assert_eq!(render(environment["VM"]), "i-1");
     assert_eq!(render(environment["WHO"]), "OUTSCALE");
     let lines: Vec<String> = commands(&stored).iter().map(|line| render(line)).collect();

@@ -106,16 +106,18 @@ impl<'a> Template<'a> {
         Some(BuilderEntry { name, kind: *kind, type_name, node, pointer })
     }
 
-    /// The builders that the request's `only` and `except` leave.
+    /// The builders that the request's `only` and `except` leave. `except` may also name post-processors.
     pub(super) fn chosen<'b>(
         &self,
         builders: &'b [BuilderEntry<'a>],
+        post_processors: &[&str],
         request_errors: &mut Vec<FieldProblem>,
     ) -> Vec<&'b BuilderEntry<'a>> {
         let mut is_known = true;
         for (option, patterns) in [("only", &self.request.only), ("except", &self.request.except)] {
             for (index, pattern) in patterns.iter().enumerate() {
-                if builders.iter().any(|builder| matches(pattern, &builder.name)) {
+                let is_step = option == "except" && post_processors.contains(&pattern.as_str());
+                if is_step || builders.iter().any(|builder| matches(pattern, &builder.name)) {
                     continue;
                 }
                 is_known = false;

@@ -2,6 +2,7 @@
 
 mod builders;
 mod plan;
+mod post_processors;
 mod problem;
 mod provisioners;
 pub mod reader;

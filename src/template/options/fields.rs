@@ -3,13 +3,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
     time::Duration,
 };
 
 use crate::{
-    domain::duration,
+    domain::{Capability, duration},
     template::{
         context::ContextFolder,
         envelope::shorten,
@@ -91,6 +91,8 @@ pub struct Reading<'a> {
     pub renderer: &'a Renderer,
     /// The uploaded folder.
     pub folder: Option<&'a ContextFolder>,
+    /// What templates may make the workers' hosts do.
+    pub allowed: &'a BTreeSet<Capability>,
     /// Texts that must not appear in logs.
     pub secrets: &'a RefCell<Vec<String>>,
 }

@@ -19,6 +19,10 @@ pub enum Scope {
     Script,
     /// `execute_command`: and the script's path and variables.
     Command,
+    /// `execute_command` of `shell-local`.
+    LocalCommand,
+    /// `output` of `checksum`.
+    Checksum,
 }
 
 /// What stands for an HCL2 expression that waits for the VM: `{{hcl 0}}`.
@@ -30,25 +34,30 @@ const NEEDED_BEFORE: &str =
 
 const TAG_FIELDS: [&str; 4] = ["BuildRegion", "SourceOMI", "SourceOMIName", "SourceOMITags"];
 const COMMAND_FIELDS: [&str; 3] = ["Path", "Vars", "EnvVarFile"];
+const LOCAL_COMMAND_FIELDS: [&str; 3] = ["Script", "Command", "Vars"];
+const CHECKSUM_FIELDS: [&str; 3] = ["BuildName", "BuilderType", "ChecksumType"];
 
 impl Scope {
     /// The fields (`{{.Name}}`) that have a value here.
     fn fields(self) -> Vec<&'static str> {
         let mut fields = Vec::new();
-        if matches!(self, Self::Tags | Self::Script | Self::Command) {
+        if self == Self::Tags || self.has_build() {
             fields.extend(TAG_FIELDS);
         }
-        if matches!(self, Self::Script | Self::Command) {
+        if self.has_build() {
             fields.extend(BUILD_KEYS);
         }
-        if self == Self::Command {
-            fields.extend(COMMAND_FIELDS);
+        match self {
+            Self::Command => fields.extend(COMMAND_FIELDS),
+            Self::LocalCommand => fields.extend(LOCAL_COMMAND_FIELDS),
+            Self::Checksum => fields.extend(CHECKSUM_FIELDS),
+            Self::Variables | Self::Option | Self::Tags | Self::Script => {}
         }
         fields
     }
 
     const fn has_build(self) -> bool {
-        matches!(self, Self::Script | Self::Command)
+        matches!(self, Self::Script | Self::Command | Self::LocalCommand | Self::Checksum)
     }
 }
 
@@ -235,7 +244,7 @@ impl Check {
     fn build(&self, arguments: &[Expr], is_piped: bool) -> Result<(), String> {
         if !self.scope.has_build() {
             return Err(
-                "`build` has a value only in the commands and the environment of a provisioner".to_owned()
+                "`build` has a value only in the commands, environment and paths of a provisioner or post-processor".to_owned()
             );
         }
         match arguments {

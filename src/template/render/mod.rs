@@ -54,13 +54,14 @@ pub struct LateData {
     pub files: Option<PathBuf>,
 }
 
-/// Renders a text of a plan that is a late template.
+/// Renders a text of a plan that is a late template. `secret` hears of every value in it that is sensitive and was not
+/// known before.
 ///
 /// # Errors
 /// A sentence that says what the template lacks. A template that passed [`super::parse`] fails only if a value it asks
 /// for was not given.
-pub fn render_late(template: &str, data: &LateData) -> Result<String, String> {
-    let template = &*super::hcl::fill_in(template, data)?;
+pub fn render_late(template: &str, data: &LateData, secret: &mut dyn FnMut(&str)) -> Result<String, String> {
+    let template = &*super::hcl::fill_in(template, data, secret)?;
     if !template.contains("{{") {
         return Ok(template.to_owned());
     }
