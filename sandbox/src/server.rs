@@ -125,6 +125,7 @@ async fn choose_backend(config: &Config, state_dir: &Path, cache: &Path) -> anyh
             let accelerator = accelerator(cache).await?;
             Arc::new(kernel(Hypervisor::Qemu(accelerator)).context("could not start the backend qemu")?)
         }
+        BackendChoice::Uml => Arc::new(kernel(Hypervisor::Uml).context("could not start the backend uml")?),
         BackendChoice::Auto => match ns() {
             Ok(backend) => Arc::new(backend),
             Err(error) => {
@@ -147,8 +148,8 @@ async fn accelerator(cache: &Path) -> anyhow::Result<Accelerator> {
 
 /// Builds the official images as the backend needs them; without machines they are names only.
 async fn seed_images(config: &Config, backend: &str, cache: &Path) -> anyhow::Result<Vec<SeedImage>> {
-    let has_kernel = backend == "qemu";
-    let has_uefi = !has_kernel || qemu::has_uefi();
+    let has_kernel = matches!(backend, "qemu" | "uml");
+    let has_uefi = backend != "qemu" || qemu::has_uefi();
     let mut images = Vec::new();
     for choice in &config.seed_images {
         let (name, description, size) = match choice {
@@ -160,9 +161,11 @@ async fn seed_images(config: &Config, backend: &str, cache: &Path) -> anyhow::Re
             SeedChoice::Tiny => Some(
                 seed::build_tiny(cache, has_kernel).await.context("could not build the seed image tiny")?,
             ),
-            SeedChoice::Debian => {
-                Some(seed::build_debian(cache).await.context("could not build the seed image debian")?)
-            }
+            SeedChoice::Debian => Some(
+                seed::build_debian(cache, has_kernel)
+                    .await
+                    .context("could not build the seed image debian")?,
+            ),
         };
         let disk = file.map(DiskFile::kept);
         let (name, description) = (name.to_owned(), description.to_owned());
