@@ -6,6 +6,7 @@ pub mod cleanup;
 mod create;
 pub mod error;
 mod find;
+pub mod images;
 mod late;
 pub mod osc_bsu;
 pub mod oven;

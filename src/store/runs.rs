@@ -116,6 +116,26 @@ pub async fn begin(db: &mut PgConnection, lease: &Lease, steps_total: i32) -> Re
     Ok(())
 }
 
+/// Replaces the plan of a run by what it has become.
+///
+/// # Errors
+/// The lease is lost, or the database is away.
+pub async fn set_plan(
+    db: &mut PgConnection,
+    lease: &Lease,
+    plan_sealed: &[u8],
+    steps_total: i32,
+) -> Result<(), StoreError> {
+    guard(db, lease).await?;
+    sqlx::query("UPDATE runs SET plan_sealed = $2, steps_total = $3 WHERE id = $1")
+        .bind(lease.run)
+        .bind(plan_sealed)
+        .bind(steps_total)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 /// Notes whether the run's VM may let in the request's `authorized_keys`.
 ///
 /// # Errors

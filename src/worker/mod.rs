@@ -4,6 +4,7 @@
 mod ending;
 mod heartbeat;
 mod kitchen;
+mod planning;
 mod pool;
 mod reaper;
 mod run;

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::{
     Kitchen,
     ending::{CLEANUP_RETRY, clean, clean_up, conclude, decide},
+    planning,
 };
 use crate::{
     bake::{self, Baked, Cx, Failure, StepError, Stop, StopReason},
@@ -237,7 +238,7 @@ async fn attempts(
     log: &LogWriter,
 ) -> Result<(RunRow, Ended), StepError> {
     loop {
-        let failure = match attempt(kitchen, claimed, stop, &row, log).await {
+        let failure = match attempt(kitchen, claimed, stop, &mut row, log).await {
             Ok(Baked { artifacts, failure: None }) => {
                 return Ok((
                     row,
@@ -305,10 +306,15 @@ async fn attempt(
     kitchen: &Kitchen,
     claimed: &Claimed,
     stop: &Stop,
-    row: &RunRow,
+    row: &mut RunRow,
     log: &LogWriter,
 ) -> Result<Baked, Failure> {
     let in_preparation = |error| Failure { step: "prepare", error };
+    if row.plan.needs_data {
+        let plan = planning::with_data(kitchen, claimed, stop, row, log);
+        row.plan = Arc::new(plan.await.map_err(|error| Failure { step: planning::STEP, error })?);
+        log.redactor().add(&row.plan.secrets);
+    }
     let bench = bench(kitchen, claimed, stop.clone(), row, log).await.map_err(in_preparation)?;
     log.for_step("prepare").say(&format!("credentials: {}", bench.keys_from)).await;
     bake::bake(bench.cx).await

@@ -344,6 +344,7 @@ fn kitchen(
             lease: LEASE,
             grace: Duration::from_secs(1),
         },
+        env_allowed: Arc::default(),
         log_limits: LogLimits::default(),
         settle: SETTLE,
         scratch: Arc::new(data.to_owned()),

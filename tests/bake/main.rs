@@ -15,6 +15,7 @@ mod cancelling;
 mod capacity;
 mod cloud_errors;
 mod following;
+mod hcl2;
 mod many;
 mod options;
 mod post_processing;

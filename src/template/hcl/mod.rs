@@ -88,7 +88,7 @@ fn read(
     let (found, more) = findings.into_parts();
     let (wrong, errors) = (wrong.into_inner(), errors.into_inner());
     let Some(read) = read.filter(|_| wrong.is_empty() && found.is_empty() && errors.is_empty()) else {
-        return Err(problem::problem(&loaded.sources, wrong, found, errors, cx.limits.max_errors));
+        return Err(problem::problem(request, &loaded.sources, wrong, found, errors, cx.limits.max_errors));
     };
     let secrets = lines_too(secrets.into_inner());
     let sensitive: Vec<&str> = config
