@@ -99,7 +99,7 @@ pub struct ServerArgs {
 /// A template, its variables and which of its builds.
 #[derive(Debug, Clone, Args)]
 pub struct TemplateArgs {
-    /// The template, or a folder with one, or `-` for standard input.
+    /// The template, JSON or HCL2, or a folder with one, or `-` for standard input.
     #[arg(value_name = "TEMPLATE|DIR")]
     pub template: PathBuf,
     /// The folder to send, with all scripts and files that the template names; paths in the template are relative to
@@ -109,7 +109,7 @@ pub struct TemplateArgs {
     /// Set a variable; wins over files.
     #[arg(long = "var", value_name = "NAME=VALUE", allow_hyphen_values = true)]
     pub variables: Vec<String>,
-    /// Set variables from a JSON file; the last one wins.
+    /// Set variables from a file, which may lie outside the folder; the last one wins.
     #[arg(long = "var-file", value_name = "FILE")]
     pub variable_files: Vec<PathBuf>,
     /// Only these builds of the template.

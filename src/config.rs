@@ -39,6 +39,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("drain_timeout", "FOURNIL_DRAIN_TIMEOUT"),
     ("build_timeout", "FOURNIL_BUILD_TIMEOUT"),
     ("allowed_endpoints", "FOURNIL_ALLOWED_ENDPOINTS"),
+    ("env_allowed", "FOURNIL_ENV_ALLOWED"),
     ("log_format", "FOURNIL_LOG_FORMAT"),
     ("limits.archive", "FOURNIL_LIMITS_ARCHIVE"),
     ("limits.request", "FOURNIL_LIMITS_REQUEST"),
@@ -77,6 +78,8 @@ pub struct Config {
     pub build_timeout: Duration,
     /// Which API endpoints templates may name.
     pub allowed_endpoints: AllowedEndpoints,
+    /// What templates may read with `env` of the server's environment where a request brings no value.
+    pub env_allowed: BTreeMap<String, SecretString>,
     /// How fournil's own log looks.
     pub log_format: LogFormat,
     /// Bounds on what clients send and builds write.
@@ -214,6 +217,7 @@ impl Config {
             }
         }
         let listen = settings.listen()?;
+        let (env_allowed, missing) = settings.env_allowed(environment)?;
         let hosts = settings.list("allowed_endpoints", |text| text.parse::<HostPattern>())?;
         Ok(Self {
             listen,
@@ -227,6 +231,7 @@ impl Config {
             drain_timeout: settings.duration("drain_timeout", 20, 0, 24 * 3600)?,
             build_timeout: settings.duration("build_timeout", 12 * 3600, 1, 7 * 24 * 3600)?,
             allowed_endpoints: AllowedEndpoints { hosts, loopback: listen.ip().is_loopback() },
+            env_allowed,
             log_format: settings.parsed("log_format", LogFormat::from_str)?.unwrap_or_default(),
             limits: Limits {
                 archive: settings.bytes("limits.archive", 64 << 20, 1 << 30)?,
@@ -238,7 +243,7 @@ impl Config {
             oapi_poll_interval: settings.milliseconds("oapi.poll_interval", 250, 10, 60_000)?,
             oapi_settle: settings.milliseconds("oapi.settle", 30_000, 0, 600_000)?,
             master_key: variable(MASTER_KEY_VARIABLE).map(|text| SecretString::from(text.as_str())),
-            notices: unknown_variables(environment),
+            notices: unknown_variables(environment).into_iter().chain(missing).collect(),
         })
     }
 }
@@ -352,6 +357,29 @@ impl Settings {
         }
         let origin = self.0.get("listen").map(|setting| setting.origin.clone()).unwrap_or_default();
         Err(ConfigError::Exposed { origin, listen })
+    }
+
+    /// The values of the names that are set, and a word about each that is not.
+    fn env_allowed(
+        &self,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<(BTreeMap<String, SecretString>, Vec<String>), ConfigError> {
+        let names = self.list("env_allowed", |name| {
+            // Whoever may send a template could otherwise read what guards the database.
+            if name == "DATABASE_URL" || name.starts_with("FOURNIL_") {
+                return Err(format!("`{name}` is the server's own and not for templates"));
+            }
+            let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            is_name.then(|| name.to_owned()).ok_or_else(|| format!("`{name}` is no name of a variable"))
+        })?;
+        let (set, missing): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| environment.contains_key(name));
+        let values = set.into_iter().filter_map(|name| {
+            let value = SecretString::from(environment.get(&name)?.as_str());
+            Some((name, value))
+        });
+        let say = |name: String| format!("`env_allowed` names {name}, which is not set");
+        Ok((values.collect(), missing.into_iter().map(say).collect()))
     }
 
     fn database(&self) -> Result<Database, ConfigError> {

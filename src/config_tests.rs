@@ -76,6 +76,7 @@ fn a_file_can_say_everything() {
         drain_timeout = "5m"
         build_timeout = "6h"
         allowed_endpoints = ["oapi.example.org", "127.0.0.1:8090"]
+        env_allowed = ["OSC_REGION"]
         log_format = "json"
         [limits]
         archive = "128MiB"
@@ -162,6 +163,23 @@ fn only_this_machine_may_be_served() {
         assert!(error.contains("tokens") && error.contains("127.0.0.1"), "{error}");
     }
     assert!(load(&[("FOURNIL_LISTEN", "localhost:0")]).is_ok());
+}
+
+#[test]
+fn templates_may_read_only_what_is_listed() {
+    let config =
+        load(&[("FOURNIL_ENV_ALLOWED", "OSC_REGION, MISSING"), ("OSC_REGION", "eu-west-2"), ("OTHER", "x")])
+            .unwrap();
+    let names: Vec<_> = config.env_allowed.keys().collect();
+    assert_eq!(names, ["OSC_REGION"]);
+    assert_eq!(config.env_allowed["OSC_REGION"].expose_secret(), "eu-west-2");
+    assert!(!format!("{config:?}").contains("eu-west-2"));
+    assert_eq!(config.notices, ["`env_allowed` names MISSING, which is not set"]);
+    assert!(load(&[("OSC_REGION", "x")]).unwrap().env_allowed.is_empty());
+    for name in ["DATABASE_URL", "FOURNIL_MASTER_KEY", "FOURNIL_TOKEN"] {
+        assert!(refusal(load(&[("FOURNIL_ENV_ALLOWED", name)])).contains("not for templates"), "{name}");
+    }
+    assert!(refusal(load(&[("FOURNIL_ENV_ALLOWED", "OSC_*")])).contains("no name of a variable"));
 }
 
 #[test]

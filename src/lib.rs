@@ -10,6 +10,7 @@ pub mod config;
 pub mod credentials;
 pub mod domain;
 pub mod embedded_postgres;
+pub mod hcl;
 pub mod logs;
 pub mod oapi;
 pub mod post_process;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 use tokio::{
     net::TcpListener,
@@ -74,6 +74,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
         archive_bytes: usize::try_from(config.limits.archive).unwrap_or(usize::MAX),
         build_timeout: config.build_timeout,
         capabilities: config.capabilities.clone(),
+        env_allowed: exposed(&config.env_allowed),
         ..ApiLimits::default()
     };
     let state = AppState::new(pool.clone(), hub, vault.clone(), limits, Clock::system(), drain.clone());
@@ -116,6 +117,10 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
     }
     tracing::info!("drained");
     Ok(ExitCode::SUCCESS)
+}
+
+fn exposed(values: &BTreeMap<String, SecretString>) -> BTreeMap<String, String> {
+    values.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect()
 }
 
 async fn migrate(pool: &PgPool) -> anyhow::Result<()> {

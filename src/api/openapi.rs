@@ -62,11 +62,17 @@ pub enum BuildRequestBody {
     "variables": {}, "labels": { "team": "web" }, "name": "nginx", "timeout": "2h",
 }))]
 pub struct Envelope {
-    /// A Packer JSON template, as an object or as its text.
-    #[schema(value_type = Object)]
-    pub template: Value,
+    /// A Packer JSON template as an object, or the text of a JSON or HCL2 template. Absent: the template is in the folder.
+    #[schema(value_type = Option<Object>)]
+    pub template: Option<Value>,
+    /// With a folder: the path in it of the template, or of a folder of HCL2 files.
+    pub template_path: Option<String>,
     /// Values of user variables, as with `-var`.
     pub variables: Option<BTreeMap<String, String>>,
+    /// Variables of the client's environment: `PKR_VAR_…` for HCL2, and those that the template reads with `env`.
+    pub env: Option<BTreeMap<String, String>>,
+    /// With a folder: the paths in it of files with variables, as with `-var-file`; later ones win.
+    pub var_files: Option<Vec<String>>,
     /// Names of the runs to make.
     pub only: Option<Vec<String>>,
     /// Names of the runs to leave out.
@@ -122,6 +128,10 @@ pub struct ShortForm {
     #[schema(value_type = Option<Vec<Object>>)]
     pub provisioners: Option<Vec<Value>>,
 }
+
+/// An HCL2 template; options are query parameters.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Hcl2Text(pub String);
 
 /// A tar or tar.gz of a folder with the template and the files it names.
 #[derive(Debug, Serialize, ToSchema)]

@@ -27,7 +27,7 @@ const BUSY_RETRY: Duration = Duration::from_secs(5);
 
 /// The bodies that a build can be asked for with.
 pub const ACCEPTED_TYPES: &str =
-    "application/json, application/x-tar, application/gzip or multipart/form-data";
+    "application/json, application/hcl, application/x-tar, application/gzip or multipart/form-data";
 
 /// Why a request is not answered with what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -159,12 +159,8 @@ impl ApiError {
                 .with_hint("`GET /openapi.yaml` describes everything there is."),
             Self::MethodNotAllowed(_) => new(405, "method_not_allowed", "The method is not allowed here"),
             Self::InvalidParameter { name, detail } => {
-                new(400, "invalid_parameter", "A query parameter is wrong").with_errors(vec![FieldProblem {
-                    pointer: None,
-                    line: None,
-                    column: None,
-                    detail: format!("query parameter `{name}`: {detail}"),
-                }])
+                new(400, "invalid_parameter", "A query parameter is wrong")
+                    .with_errors(vec![FieldProblem::new(format!("query parameter `{name}`: {detail}"))])
             }
             Self::InvalidHeader { .. } => new(400, "invalid_header", "A header is wrong"),
             Self::UnsupportedMediaType(_) => {

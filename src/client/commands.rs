@@ -1,13 +1,13 @@
 //! The commands themselves: what each asks and in which order.
 
-use std::{collections::BTreeMap, fs, future::Future, io::Read, path::Path};
+use std::{collections::BTreeMap, future::Future, io::Read, path::Path};
 
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
 use uuid::Uuid;
 
 use super::{
-    ClientError, Outcome,
+    ClientError, Outcome, environment,
     follow::Follower,
     machine,
     model::{Build, BuildList, Line, ResourceList, Validation},
@@ -23,9 +23,6 @@ use crate::{
     },
     domain::{BuildId, BuildState, on_error::Release},
 };
-
-/// The largest template on standard input.
-const LARGEST_INPUT: u64 = 4 * 1024 * 1024;
 
 type Query = Vec<(String, String)>;
 
@@ -53,8 +50,15 @@ pub async fn run(
 ) -> Result<Outcome, ClientError> {
     let arguments = server_arguments(&command).clone();
     let server = Server::new(&arguments.server, arguments.token)?;
-    let client =
-        Client { server: &server, terminal, json: arguments.json, interrupts: Mutex::new(interrupts) };
+    let client = Client {
+        server: &server,
+        terminal,
+        json: arguments.json,
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        interrupts: Mutex::new(interrupts),
+    };
     let answered = match command {
         ClientCommand::Build(arguments) => return client.build(&arguments).await,
         ClientCommand::Logs(arguments) => return client.logs(&arguments).await,
@@ -80,6 +84,7 @@ struct Client<'a> {
     server: &'a Server,
     terminal: &'a Terminal,
     json: bool,
+    environment: BTreeMap<String, String>,
     interrupts: Mutex<mpsc::Receiver<()>>,
 }
 
@@ -94,24 +99,25 @@ impl Client<'_> {
                 "`-debug` stops after each step, which a server cannot do".to_owned(),
             ));
         }
-        let mut query = template_query(&arguments.template)?;
-        let mut add =
-            |name: &str, value: Option<String>| query.extend(value.map(|value| (name.to_owned(), value)));
-        add("on_error", arguments.on_error.clone());
-        add("keep_for", arguments.keep_for.clone());
-        for key in public_keys::public_keys(&arguments.authorized_keys, arguments.on_error.as_deref())? {
-            add("authorized_key", Some(key));
-        }
-        add("name", arguments.name.clone());
-        add("priority", arguments.priority.map(|priority| priority.to_string()));
-        add("timeout", arguments.timeout.clone());
-        for label in &arguments.labels {
-            let (key, value) = pair(label, "--label", "KEY=VALUE")?;
-            add(&format!("label.{key}"), Some(value));
-        }
-        let package = package(&arguments.template, &mut query)?;
+        let package = package(&arguments.template)?;
+        let mut request = self.request(&arguments.template, &package, arguments.machine_readable)?;
+        let mut add = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                request[name] = value;
+            }
+        };
+        add("on_error", arguments.on_error.clone().map(Value::from));
+        add("keep_for", arguments.keep_for.clone().map(Value::from));
+        let keys = public_keys::public_keys(&arguments.authorized_keys, arguments.on_error.as_deref())?;
+        add("authorized_keys", (!keys.is_empty()).then(|| json!(keys)));
+        add("name", arguments.name.clone().map(Value::from));
+        add("priority", arguments.priority.map(Value::from));
+        add("timeout", arguments.timeout.clone().map(Value::from));
+        let pairs = arguments.labels.iter().map(|label| pair(label, "--label", "KEY=VALUE"));
+        let labels: BTreeMap<_, _> = pairs.collect::<Result<_, _>>()?;
+        add("labels", (!labels.is_empty()).then(|| json!(labels)));
         let key = Uuid::now_v7().to_string();
-        let sending = self.server.post_archive("builds", &query, &package.archive, &key);
+        let sending = self.send("builds", &request, &package, &key);
         let Some(accepted) = self.unless_interrupted(sending).await? else {
             self.terminal.remark(
                 "left before the server answered; `fournil list` shows whether the build was accepted",
@@ -155,11 +161,55 @@ impl Client<'_> {
         Ok(outcome(build.state))
     }
 
+    /// The envelope of a request: variables, selection, and what the template needs of this machine.
+    fn request(
+        &self,
+        arguments: &TemplateArgs,
+        package: &Package,
+        is_for_machines: bool,
+    ) -> Result<Value, ClientError> {
+        let pairs = arguments.variables.iter().map(|variable| pair(variable, "-var", "NAME=VALUE"));
+        let variables: BTreeMap<_, _> = pairs.collect::<Result<_, _>>()?;
+        let env = environment::of_template(&package.texts, &self.environment);
+        if !env.is_empty() && !self.json && !is_for_machines {
+            let names: Vec<&str> = env.keys().map(String::as_str).collect();
+            self.terminal.remark(&format!("sends from the environment: {}", names.join(", ")))?;
+        }
+        let mut request = json!({ "variables": variables, "env": env });
+        let mut add = |name: &str, value: Value| request[name] = value;
+        if let Some(template) = &package.template {
+            add("template_path", json!(template));
+        }
+        for (name, list) in
+            [("var_files", &package.variable_files), ("only", &arguments.only), ("except", &arguments.except)]
+        {
+            if !list.is_empty() {
+                add(name, json!(list));
+            }
+        }
+        Ok(request)
+    }
+
+    async fn send(
+        &self,
+        path: &str,
+        request: &Value,
+        package: &Package,
+        key: &str,
+    ) -> Result<Value, ClientError> {
+        let sent = self.server.post_folder(path, request, &package.archive, key).await;
+        sent.map_err(|error| match error {
+            ClientError::Refused(problem) if !problem.errors.is_empty() => {
+                ClientError::Wrong { shown: package.sources.show(&problem), problem }
+            }
+            other => other,
+        })
+    }
+
     async fn validate(&self, arguments: &ValidateArgs) -> Result<(), ClientError> {
-        let mut query = template_query(&arguments.template)?;
-        let package = package(&arguments.template, &mut query)?;
-        let key = Uuid::now_v7().to_string();
-        let answer = self.server.post_archive("validate", &query, &package.archive, &key).await?;
+        let package = package(&arguments.template)?;
+        let request = self.request(&arguments.template, &package, false)?;
+        let answer = self.send("validate", &request, &package, &Uuid::now_v7().to_string()).await?;
         if self.json {
             self.terminal.json(&answer)?;
             return Ok(());
@@ -435,26 +485,6 @@ fn line_json(line: &Line) -> String {
     serde_json::json!({ "seq": seq, "at": at, "run": run, "stream": stream, "line": line }).to_string()
 }
 
-/// Variables and selection as query parameters.
-fn template_query(arguments: &TemplateArgs) -> Result<Query, ClientError> {
-    let mut variables = BTreeMap::new();
-    for path in &arguments.variable_files {
-        variables.extend(variable_file(path)?);
-    }
-    for variable in &arguments.variables {
-        let (name, value) = pair(variable, "-var", "NAME=VALUE")?;
-        variables.insert(name, value);
-    }
-    let mut query: Query =
-        variables.into_iter().map(|(name, value)| (format!("var.{name}"), value)).collect();
-    for (name, list) in [("only", &arguments.only), ("except", &arguments.except)] {
-        if !list.is_empty() {
-            query.push((name.to_owned(), list.join(",")));
-        }
-    }
-    Ok(query)
-}
-
 fn pair(text: &str, flag: &str, form: &str) -> Result<(String, String), ClientError> {
     // The value is not repeated: it may be a secret.
     let wrong = || ClientError::Usage(format!("`{flag}` needs {form}"));
@@ -462,36 +492,15 @@ fn pair(text: &str, flag: &str, form: &str) -> Result<(String, String), ClientEr
     Ok((name.trim().to_owned(), value.to_owned()))
 }
 
-fn variable_file(path: &Path) -> Result<Vec<(String, String)>, ClientError> {
-    let wrong = |why: String| {
-        ClientError::Usage(format!("the variable file {} cannot be used: {why}", path.display()))
-    };
-    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    if !text.trim_start().starts_with('{') {
-        return Err(wrong("it is no JSON object; other forms are not supported yet".to_owned()));
+fn package(arguments: &TemplateArgs) -> Result<Package, ClientError> {
+    let variable_files = &arguments.variable_files;
+    if arguments.template != Path::new("-") {
+        return pack::pack(&arguments.template, arguments.context.as_deref(), variable_files);
     }
-    let object: serde_json::Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
-        wrong(format!("it is no JSON (line {}, column {})", error.line(), error.column()))
+    let mut text = String::new();
+    let read = std::io::stdin().take(pack::LARGEST_TEXT).read_to_string(&mut text);
+    read.map_err(|error| {
+        ClientError::Usage(format!("cannot read the template from standard input: {error}"))
     })?;
-    let as_text = |(name, value): (String, Value)| match value {
-        Value::String(text) => Ok((name, text)),
-        Value::Null => Err(wrong(format!("`{name}` has no value"))),
-        other => Ok((name, other.to_string())),
-    };
-    object.into_iter().map(as_text).collect()
-}
-
-fn package(arguments: &TemplateArgs, query: &mut Query) -> Result<Package, ClientError> {
-    let package = if arguments.template == Path::new("-") {
-        let mut text = String::new();
-        let read = std::io::stdin().take(LARGEST_INPUT).read_to_string(&mut text);
-        read.map_err(|error| {
-            ClientError::Usage(format!("cannot read the template from standard input: {error}"))
-        })?;
-        pack::pack_text(&text)?
-    } else {
-        pack::pack(&arguments.template, arguments.context.as_deref())?
-    };
-    query.extend(package.template.iter().map(|template| ("template".to_owned(), template.clone())));
-    Ok(package)
+    pack::pack_text(&text, variable_files)
 }

@@ -2,6 +2,7 @@
 //! here touches the database or the cloud.
 
 mod commands;
+mod environment;
 mod follow;
 mod machine;
 mod model;
@@ -9,6 +10,7 @@ mod pack;
 mod print;
 mod public_keys;
 mod server;
+mod sources;
 mod sse;
 #[cfg(test)]
 mod tests;
@@ -66,6 +68,14 @@ pub enum ClientError {
     /// The server refused.
     #[error("{}: {}", .0.title, .0.detail)]
     Refused(Box<Problem>),
+    /// The server found something wrong with what was sent.
+    #[error("{}: {}", .problem.title, .problem.detail)]
+    Wrong {
+        /// What it said.
+        problem: Box<Problem>,
+        /// Each error with the line it is about.
+        shown: String,
+    },
     /// Something answers, but not as fournil does.
     #[error("{server} does not answer as fournil does ({what}); is it the right address?")]
     Strange {
@@ -101,11 +111,18 @@ pub async fn run(command: ClientCommand, terminal: &Terminal, interrupts: mpsc::
         Err(error) => {
             let text = match &error {
                 ClientError::Refused(problem) => print::problem(problem),
+                ClientError::Wrong { problem, .. } if is_for_machines => print::problem(problem),
+                ClientError::Wrong { problem, .. } => print::summary(problem),
                 _ => print::chain(&error),
             };
             let told = match &error {
                 _ if is_for_machines => terminal.say(&machine::error(&text)),
-                ClientError::Refused(problem) if json => terminal.error_json(problem),
+                ClientError::Refused(problem) | ClientError::Wrong { problem, .. } if json => {
+                    terminal.error_json(problem)
+                }
+                ClientError::Wrong { shown, .. } => {
+                    terminal.aside(shown).and_then(|()| terminal.error(&text))
+                }
                 _ => terminal.error(&text),
             };
             match (told, error) {

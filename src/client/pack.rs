@@ -3,7 +3,7 @@
 
 use std::{
     fs, io,
-    io::Write,
+    io::{Read, Write},
     os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
 };
@@ -11,10 +11,17 @@ use std::{
 use flate2::{Compression, GzBuilder, write::GzEncoder};
 use tar::{Builder, EntryType, Header};
 
-use super::ClientError;
+use super::{ClientError, sources::Sources};
+use crate::template::{is_hcl2, is_hcl2_path};
 
 /// Never sent: history and downloads, which are large and of no use there.
-const ALWAYS_IGNORED: &[&str] = &[".git", ".hg", ".svn", "packer_cache", IGNORE_FILE];
+const ALWAYS_IGNORED: &[&str] = &[".git", ".hg", ".svn", "packer_cache", IGNORE_FILE, OWN_FOLDER];
+
+/// Where in the archive files are put that lie elsewhere.
+const OWN_FOLDER: &str = ".fournil";
+
+/// The largest file of variables, or template on standard input.
+pub const LARGEST_TEXT: u64 = 4 * 1024 * 1024;
 
 /// Lists what is not sent: a name, a path in the folder, or either with `*`, one a line.
 pub const IGNORE_FILE: &str = ".fournilignore";
@@ -30,13 +37,23 @@ pub struct Package {
     pub archive: Vec<u8>,
     /// Where the template is in it; absent: the server looks for it.
     pub template: Option<String>,
+    /// Where the files of variables are in it, in order.
+    pub variable_files: Vec<String>,
+    /// The files that are or may be the template, and the files of variables: paths and texts.
+    pub texts: Vec<(String, String)>,
+    /// Where on this machine it all came from.
+    pub sources: Sources,
 }
 
-/// Packs what `template` needs: its folder, or `context` if given.
+/// Packs what `template` needs: its folder, or `context` if given, and the files of variables, wherever they are.
 ///
 /// # Errors
 /// Something is missing, unreadable, too large, or a link that leads out of the folder.
-pub fn pack(template: &Path, context: Option<&Path>) -> Result<Package, ClientError> {
+pub fn pack(
+    template: &Path,
+    context: Option<&Path>,
+    variable_files: &[PathBuf],
+) -> Result<Package, ClientError> {
     let is_folder =
         fs::metadata(template).map_err(|error| cannot("read the template", template, &error))?.is_dir();
     let own_folder = match template.parent() {
@@ -53,29 +70,129 @@ pub fn pack(template: &Path, context: Option<&Path>) -> Result<Package, ClientEr
             "the template {template} is not in the folder to send, {root}; name another with --context"
         ))
     })?;
-    let inside = if is_folder && inside == Path::new("") { None } else { Some(in_archive(inside)?) };
+    let inside = in_archive(inside)?;
 
     let mut found = Found { root: &root, ignored: Ignored::read(&root)?, entries: Vec::new(), bytes: 0 };
     found.walk(&root)?;
     let mut entries = found.entries;
-    entries.sort();
-    Ok(Package { archive: write(&entries)?, template: inside })
+    let beside = |name: &str| name.rsplit_once('/').map_or("", |(parent, _)| parent) == inside;
+    let is_template = |name: &str| match is_folder {
+        true => beside(name) && (is_hcl2_path(name) || name.ends_with(".json")),
+        false => name == inside,
+    };
+    let templates = entries.iter().filter(|(name, _)| is_template(name));
+    let mut texts = templates.filter_map(text_of).collect::<Vec<_>>();
+    // A folder that holds HCL2 is named, so that it is taken for that whatever else is in it, as Packer does.
+    let is_named = !is_folder || !inside.is_empty() || texts.iter().any(|(name, _)| is_hcl2_path(name));
+    let name = if inside.is_empty() { ".".to_owned() } else { inside };
+    let mut others = Others::default();
+    let variable_files = others.variable_files(variable_files, &entries, &mut texts)?;
+    entries.extend(others.entries);
+    entries.sort_by(|(left, _), (right, _)| left.cmp(right));
+    Ok(Package {
+        archive: write(&entries)?,
+        template: is_named.then_some(name),
+        variable_files,
+        texts,
+        sources: Sources { root: folder.to_owned(), others: others.shown },
+    })
 }
 
-/// Packs a template that came by itself.
+fn text_of((name, content): &Entry) -> Option<(String, String)> {
+    match content {
+        Content::File(path) => {
+            let is_small = fs::metadata(path).is_ok_and(|metadata| metadata.len() <= LARGEST_TEXT);
+            let data = is_small.then(|| fs::read(path).ok())??;
+            Some((name.clone(), String::from_utf8_lossy(&data).into_owned()))
+        }
+        Content::Folder | Content::Text(_) => None,
+    }
+}
+
+/// Files from outside the folder.
+#[derive(Default)]
+struct Others {
+    entries: Vec<Entry>,
+    shown: Vec<(String, String, String)>,
+}
+
+impl Others {
+    /// Where the files of variables are in the archive; those that the folder has not are added to it.
+    fn variable_files(
+        &mut self,
+        files: &[PathBuf],
+        sent: &[Entry],
+        texts: &mut Vec<(String, String)>,
+    ) -> Result<Vec<String>, ClientError> {
+        let mut names = Vec::new();
+        for (index, path) in files.iter().enumerate() {
+            let is_it = |content: &Content| match content {
+                Content::File(source) => path.canonicalize().is_ok_and(|path| path == *source),
+                Content::Folder | Content::Text(_) => false,
+            };
+            if let Some(entry) = sent.iter().find(|(_, content)| is_it(content)) {
+                texts.extend(text_of(entry));
+                names.push(entry.0.clone());
+                continue;
+            }
+            let data = read_small(path)?;
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("variables");
+            let name = format!("{OWN_FOLDER}/var-files/{}-{name}", index + 1);
+            let text = String::from_utf8_lossy(&data).into_owned();
+            texts.push((name.clone(), text.clone()));
+            self.shown.push((name.clone(), path.display().to_string(), text));
+            self.entries.push((name.clone(), Content::Text(data)));
+            names.push(name);
+        }
+        Ok(names)
+    }
+}
+
+/// Reads a file that may be a pipe, as of `-var-file <(…)`.
+fn read_small(path: &Path) -> Result<Vec<u8>, ClientError> {
+    let unreadable = |error: io::Error| cannot("read the variable file", path, &error);
+    let mut data = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(LARGEST_TEXT + 1).read_to_end(&mut data))
+        .map_err(unreadable)?;
+    if data.len() as u64 > LARGEST_TEXT {
+        let most = LARGEST_TEXT >> 20;
+        return Err(ClientError::Usage(format!(
+            "the variable file {} is larger than {most} MiB",
+            path.display()
+        )));
+    }
+    Ok(data)
+}
+
+/// Packs a template that came by itself, and the files of variables.
 ///
 /// # Errors
-/// None that can happen in memory.
-pub fn pack_text(text: &str) -> Result<Package, ClientError> {
-    let is_json = text.trim_start().starts_with('{');
-    let name = if is_json { "template.json" } else { "template.pkr.hcl" };
-    let mut archive = archive();
-    append(&mut archive, name, EntryType::Regular, 0o644, text.as_bytes())?;
-    Ok(Package { archive: finish(archive)?, template: Some(name.to_owned()) })
+/// A file of variables cannot be read.
+pub fn pack_text(text: &str, variable_files: &[PathBuf]) -> Result<Package, ClientError> {
+    let name = if is_hcl2(None, text) { "template.pkr.hcl" } else { "template.json" };
+    let mut texts = vec![(name.to_owned(), text.to_owned())];
+    let mut others = Others::default();
+    let variable_files = others.variable_files(variable_files, &[], &mut texts)?;
+    others.entries.push((name.to_owned(), Content::Text(text.as_bytes().to_vec())));
+    others.shown.push((name.to_owned(), "<standard input>".to_owned(), text.to_owned()));
+    Ok(Package {
+        archive: write(&others.entries)?,
+        template: Some(name.to_owned()),
+        variable_files,
+        texts,
+        sources: Sources { root: PathBuf::new(), others: others.shown },
+    })
 }
 
-/// A path in the archive, and the file it is filled from; a folder has none.
-type Entry = (String, Option<PathBuf>);
+/// A path in the archive, and what is there.
+type Entry = (String, Content);
+
+enum Content {
+    Folder,
+    File(PathBuf),
+    Text(Vec<u8>),
+}
 
 struct Found<'a> {
     root: &'a Path,
@@ -106,11 +223,11 @@ impl Found<'_> {
                 )));
             }
             if metadata.is_dir() {
-                self.entries.push((name, None));
+                self.entries.push((name, Content::Folder));
                 self.walk(&path)?;
             } else if metadata.is_file() {
                 self.bytes += metadata.len();
-                self.entries.push((name, Some(target)));
+                self.entries.push((name, Content::File(target)));
             }
             // Sockets, pipes and devices have no content to send.
             if self.bytes > MOST_BYTES || self.entries.len() > MOST_FILES {
@@ -181,8 +298,9 @@ fn write(entries: &[Entry]) -> Result<Vec<u8>, ClientError> {
     let mut archive = archive();
     for (name, source) in entries {
         match source {
-            None => append(&mut archive, &format!("{name}/"), EntryType::Directory, 0o755, &[])?,
-            Some(path) => {
+            Content::Folder => append(&mut archive, &format!("{name}/"), EntryType::Directory, 0o755, &[])?,
+            Content::Text(data) => append(&mut archive, name, EntryType::Regular, 0o644, data)?,
+            Content::File(path) => {
                 let unreadable = |error: io::Error| cannot("read", path, &error);
                 let is_program = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o100 != 0;
                 let content = fs::read(path).map_err(unreadable)?;
@@ -260,7 +378,7 @@ mod tests {
     }
 
     fn refusal(template: &Path, context: Option<&Path>) -> String {
-        pack(template, context).unwrap_err().to_string()
+        pack(template, context, &[]).unwrap_err().to_string()
     }
 
     #[test]
@@ -278,7 +396,7 @@ mod tests {
         ]);
         fs::set_permissions(folder.path().join("scripts/setup.sh"), fs::Permissions::from_mode(0o700))
             .unwrap();
-        let package = pack(&folder.path().join("web.json"), None).unwrap();
+        let package = pack(&folder.path().join("web.json"), None, &[]).unwrap();
         assert_eq!(package.template.as_deref(), Some("web.json"));
         assert_eq!(
             names(&package),
@@ -304,7 +422,7 @@ mod tests {
         let second = folder(&reversed);
         let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
         fs::File::open(second.path().join("c")).unwrap().set_modified(old).unwrap();
-        let pack = |folder: &TempDir| pack(&folder.path().join("b.json"), None).unwrap().archive;
+        let pack = |folder: &TempDir| pack(&folder.path().join("b.json"), None, &[]).unwrap().archive;
         assert_eq!(pack(&first), pack(&second));
     }
 
@@ -312,16 +430,52 @@ mod tests {
     fn a_wider_folder_can_be_sent_and_must_hold_the_template() {
         let folder = folder(&[("packer/web.json", "{}"), ("scripts/setup.sh", "echo")]);
         let template = folder.path().join("packer/web.json");
-        let package = pack(&template, Some(folder.path())).unwrap();
+        let package = pack(&template, Some(folder.path()), &[]).unwrap();
         assert_eq!(package.template.as_deref(), Some("packer/web.json"));
         assert!(names(&package).contains(&"scripts/setup.sh".to_owned()));
         assert!(refusal(&template, Some(&folder.path().join("scripts"))).contains("--context"));
     }
 
     #[test]
-    fn of_a_folder_the_server_finds_the_template() {
-        let folder = folder(&[("web.pkr.hcl", "")]);
-        assert_eq!(pack(folder.path(), None).unwrap().template, None);
+    fn a_folder_of_hcl2_is_the_template_and_in_another_the_server_finds_it() {
+        let folder = folder(&[
+            ("hcl/a.pkr.hcl", "env(\"A\")"),
+            ("hcl/b.pkr.json", "{}"),
+            ("hcl/c.json", "x"),
+            ("hcl/sub/d.pkr.hcl", ""),
+            ("json/web.json", "{}"),
+        ]);
+        let pack =
+            |path: &str, context: Option<&Path>| pack(&folder.path().join(path), context, &[]).unwrap();
+        let package = pack("hcl", None);
+        assert_eq!(package.template.as_deref(), Some("."));
+        let names: Vec<_> = package.texts.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["a.pkr.hcl", "b.pkr.json", "c.json"]);
+        assert_eq!(pack("hcl", Some(folder.path())).template.as_deref(), Some("hcl"));
+        assert_eq!(pack("json", None).template, None);
+        assert_eq!(pack("hcl/a.pkr.hcl", None).texts, [("a.pkr.hcl".to_owned(), "env(\"A\")".to_owned())]);
+    }
+
+    #[test]
+    fn variable_files_are_named_in_the_folder_or_brought_into_it() {
+        let folder = folder(&[
+            ("images/web.json", "{}"),
+            ("images/vars/a.json", "{\"a\": 1}"),
+            ("images/hidden.json", "{}"),
+            ("images/.fournilignore", "hidden.json"),
+            ("b.pkrvars.hcl", "b = 1"),
+        ]);
+        let at = |path: &str| folder.path().join(path);
+        let files = [at("b.pkrvars.hcl"), at("images/../images/vars/a.json"), at("images/hidden.json")];
+        let package = pack(&at("images/web.json"), None, &files).unwrap();
+        let expected =
+            [".fournil/var-files/1-b.pkrvars.hcl", "vars/a.json", ".fournil/var-files/3-hidden.json"];
+        assert_eq!(package.variable_files, expected);
+        assert_eq!(unpacked(&package)[expected[0]].1, "b = 1");
+        assert!(package.texts.contains(&("vars/a.json".to_owned(), "{\"a\": 1}".to_owned())));
+        let package = pack_text("{}", &files[..1]).unwrap();
+        assert_eq!(names(&package), [expected[0], "template.json"]);
+        assert!(pack_text("{}", &[at("none.json")]).unwrap_err().to_string().contains("none.json"));
     }
 
     #[test]
@@ -329,13 +483,13 @@ mod tests {
         let folder = folder(&[("web.json", "{}"), ("real", "content")]);
         symlink("real", folder.path().join("link")).unwrap();
         let template = folder.path().join("web.json");
-        assert_eq!(unpacked(&pack(&template, None).unwrap())["link"].1, "content");
+        assert_eq!(unpacked(&pack(&template, None, &[]).unwrap())["link"].1, "content");
 
         symlink("/etc/hostname", folder.path().join("out")).unwrap();
         let error = refusal(&template, None);
         assert!(error.contains("out is a link to") && error.contains(IGNORE_FILE), "{error}");
         fs::write(folder.path().join(IGNORE_FILE), "out").unwrap();
-        pack(&template, None).unwrap();
+        pack(&template, None, &[]).unwrap();
 
         symlink(".", folder.path().join("circle")).unwrap();
         assert!(refusal(&template, None).contains("circle"));
@@ -352,12 +506,15 @@ mod tests {
 
     #[test]
     fn a_lone_text_becomes_a_folder_of_its_own() {
-        let package = pack_text(" {}").unwrap();
+        let package = pack_text(" {}", &[]).unwrap();
         assert_eq!(
             (names(&package), package.template.as_deref()),
             (vec!["template.json".to_owned()], Some("template.json"))
         );
-        assert_eq!(pack_text("source \"x\" \"y\" {}").unwrap().template.as_deref(), Some("template.pkr.hcl"));
+        assert_eq!(
+            pack_text("source \"x\" \"y\" {}", &[]).unwrap().template.as_deref(),
+            Some("template.pkr.hcl")
+        );
     }
 
     #[test]

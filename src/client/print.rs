@@ -109,7 +109,7 @@ pub fn problem(problem: &Problem) -> String {
         text.push_str(&line.replace('\n', "\n  "));
     };
     // The detail of a problem with one place repeats that place.
-    if problem.errors.iter().all(|error| error.detail != problem.detail) {
+    if !problem.detail.is_empty() && problem.errors.iter().all(|error| error.detail != problem.detail) {
         add(problem.detail.clone());
     }
     for error in &problem.errors {
@@ -148,6 +148,17 @@ pub fn problem(problem: &Problem) -> String {
         add(format!("Request {id}"));
     }
     text
+}
+
+/// A problem whose wrong places were shown already.
+pub fn summary(problem: &Problem) -> String {
+    let mut problem = problem.clone();
+    // The detail of a problem with one place repeats that place.
+    if problem.errors.len() == 1 {
+        problem.detail.clear();
+    }
+    problem.errors.clear();
+    self::problem(&problem)
 }
 
 /// How a build ended. The last line of a success is `region: id`, which scripts written for Packer look for.

@@ -100,19 +100,31 @@ impl Server {
         if response.status().is_success() { Ok(response) } else { Err(self.refusal(response).await) }
     }
 
-    /// Posts a packed folder. The key makes it safe to send it again when the answer got lost.
-    pub async fn post_archive(
+    /// Posts a request with a packed folder. The key makes it safe to send it again when the answer got lost. Nothing of it
+    /// stands in the URL, which proxies write into their logs.
+    pub async fn post_folder(
         &self,
         path: &str,
-        query: &[(String, String)],
+        request: &Value,
         archive: &[u8],
         key: &str,
     ) -> Result<Value, ClientError> {
-        let body = bytes::Bytes::copy_from_slice(archive);
+        // The key is new for each request, so no archive holds it by chance.
+        let boundary = format!("fournil-{key}");
+        let part = |name: &str, kind: &str| {
+            format!(
+                "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\nContent-Type: {kind}\r\n\r\n"
+            )
+        };
+        let json = request.to_string();
+        let context = part("context", "application/gzip");
+        let end = format!("\r\n--{boundary}--\r\n");
+        let head = [part("request", "application/json").as_str(), &json, "\r\n", &context].concat();
+        let body = bytes::Bytes::from([head.as_bytes(), archive, end.as_bytes()].concat());
+        let media_type = format!("multipart/form-data; boundary={boundary}");
         self.json(|| {
-            let request = self.request(Method::POST, path, query)?;
-            let request =
-                request.header(header::CONTENT_TYPE, "application/gzip").header("Idempotency-Key", key);
+            let request = self.request(Method::POST, path, &[])?;
+            let request = request.header(header::CONTENT_TYPE, &media_type).header("Idempotency-Key", key);
             Ok(request.body(body.clone()))
         })
         .await

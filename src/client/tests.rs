@@ -67,6 +67,47 @@ fn printed(range: std::ops::RangeInclusive<i64>) -> String {
     range.map(line).collect()
 }
 
+/// The two parts of a multipart body.
+fn parts(seen: &fake::Seen) -> (Value, Vec<u8>) {
+    let boundary = seen.headers["content-type"].to_str().unwrap().split_once("boundary=").unwrap().1;
+    let find = |from: usize, what: &[u8]| {
+        from + seen.body[from..].windows(what.len()).position(|window| window == what).unwrap()
+    };
+    let (separator, blank) = (format!("\r\n--{boundary}"), b"\r\n\r\n");
+    let json = find(0, blank) + 4;
+    let json_end = find(json, separator.as_bytes());
+    let archive = find(json_end, blank) + 4;
+    let archive_end = find(archive, separator.as_bytes());
+    (serde_json::from_slice(&seen.body[json..json_end]).unwrap(), seen.body[archive..archive_end].to_vec())
+}
+
+#[tokio::test]
+async fn what_the_template_reads_of_the_environment_is_sent_and_said() {
+    let (folder, path) = template();
+    std::fs::write(&path, r#"{"variables": {"p": "{{env `PATH`}}", "x": "{{env `FOURNIL_NOT_SET`}}"}}"#)
+        .unwrap();
+    let answer = json!({"valid": true, "notices": [], "runs": []});
+    let fake = (0..3).fold(Fake::default(), |fake, _| fake.json("POST /validate", 200, answer.clone()));
+    let server = fake.start().await;
+    let said = ran(&["validate", &path, "--server", &server]).await;
+    assert_eq!(said.err, "fournil: sends from the environment: PATH\n");
+    let path_value = std::env::var("PATH").unwrap();
+    assert_eq!(parts(&fake.seen("POST /validate")[0]).0["env"], json!({ "PATH": path_value }));
+    assert_eq!(ran(&["validate", &path, "--json", "--server", &server]).await.err, "");
+
+    let images = folder.path().join("images");
+    std::fs::create_dir(&images).unwrap();
+    std::fs::write(images.join("a.pkr.hcl"), "build {}").unwrap();
+    let outside = folder.path().join("outside.json");
+    std::fs::write(&outside, "{}").unwrap();
+    let (images, outside) = (images.display().to_string(), outside.display().to_string());
+    let arguments = ["validate", &images, "--var-file", &outside, "--server", &server];
+    assert_eq!(ran(&arguments).await.outcome, Outcome::Success);
+    let request = parts(&fake.seen("POST /validate")[2]).0;
+    assert_eq!(request["template_path"], ".");
+    assert_eq!(request["var_files"], json!([".fournil/var-files/1-outside.json"]));
+}
+
 #[tokio::test]
 async fn a_build_is_sent_followed_and_ends_with_its_artifacts() {
     let fake =
@@ -107,26 +148,18 @@ async fn a_build_is_sent_followed_and_ends_with_its_artifacts() {
     assert!(ran.err.contains("notice: an option has no effect"), "{}", ran.err);
 
     let seen = &fake.seen(POST)[0];
-    let query = reqwest::Url::parse(&format!("http://x{}", seen.uri)).unwrap();
-    let query: Vec<_> = query.query_pairs().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(seen.uri, "/builds", "nothing stands in the URL, which may end up in logs");
+    let (request, archive) = parts(seen);
     assert_eq!(
-        query,
-        [
-            "var.name=a b&c",
-            "var.only=here",
-            "var.size=10",
-            "only=x,y",
-            "on_error=cleanup",
-            "name=nightly",
-            "priority=-1",
-            "label.team=web",
-            "template=web.json",
-        ]
+        request,
+        json!({
+            "variables": {"name": "a b&c"}, "env": {}, "template_path": "web.json", "var_files": ["web.json.vars"],
+            "only": ["x", "y"], "on_error": "cleanup", "name": "nightly", "priority": -1, "labels": {"team": "web"},
+        })
     );
-    assert_eq!(seen.headers["content-type"], "application/gzip");
     assert_eq!(seen.headers["authorization"], "Bearer secret-token");
     assert!(seen.headers.contains_key("idempotency-key"));
-    assert!(seen.body.starts_with(&[0x1f, 0x8b]));
+    assert!(archive.starts_with(&[0x1f, 0x8b]));
     assert!(fake.seen(LOGS)[0].headers.get("last-event-id").is_none());
 }
 
@@ -210,20 +243,23 @@ async fn a_refused_template_shows_every_place() {
     let problem = json!({
         "type": "x", "title": "The template is not valid", "status": 422, "code": "invalid_template", "retryable": false,
         "detail": "2 places are wrong", "request_id": "q-7", "errors": [
-            {"line": 3, "column": 5, "pointer": "/builders/0/vm_typ", "detail": "did you mean `vm_type`?"},
-            {"pointer": "/builders/0", "detail": "`omi_name` is missing"},
+            {"file": "web.json", "line": 2, "column": 3, "pointer": "/builders/0/vm_typ", "detail": "did you mean `vm_type`?"},
+            {"pointer": "/only/0", "detail": "there is no such build"},
         ],
     });
     let refusals = (0..3).fold(Fake::default(), |fake, _| fake.json(POST, 422, problem.clone()));
     let (_folder, path) = template();
+    std::fs::write(&path, "{\n  \"vm_typ\": 1\n}\n").unwrap();
     let server = refusals.start().await;
     let refused = ran(&["build", &path, "--server", &server]).await;
     assert_eq!(refused.outcome, Outcome::Failure);
     assert_eq!(
         refused.err,
-        "Error: The template is not valid (invalid_template)\n  2 places are wrong\n  \
-         - line 3, column 5 (/builders/0/vm_typ): did you mean `vm_type`?\n  \
-         - /builders/0: `omi_name` is missing\n  Request q-7\n"
+        format!(
+            "error: {path}:2:3: did you mean `vm_type`?\n    2 |   \"vm_typ\": 1\n      |   ^\n\
+             error: /only/0: there is no such build\n\
+             Error: The template is not valid (invalid_template)\n  2 places are wrong\n  Request q-7\n"
+        )
     );
     let for_machines = ran(&["build", &path, "--server", &server, "--machine-readable"]).await;
     assert!(
@@ -318,9 +354,7 @@ async fn json_leaves_standard_output_to_the_build() {
 #[tokio::test]
 async fn what_cannot_be_done_as_typed_is_a_usage_error() {
     let (folder, path) = template();
-    let file = folder.path().join("vars");
-    std::fs::write(&file, "region = \"x\"").unwrap();
-    let file = file.display().to_string();
+    let file = folder.path().display().to_string();
     for arguments in [
         &["build", "/nowhere/web.json"][..],
         &["build", &path, "--var", "hunter2"],

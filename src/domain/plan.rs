@@ -16,6 +16,7 @@ use super::{
     provisioner::{Provisioner, ProvisionerAction},
     secret_text,
 };
+use crate::hcl::Deferred;
 
 /// A build: one run for each source of the template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,6 +42,16 @@ pub struct RunPlan {
     /// What happens to the artifact: chains, each from the artifact on. `only` and `except` are resolved already.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub post_processors: Vec<Vec<PostProcessor>>,
+    /// What Packer calls the build inside of provisioners (`PACKER_BUILD_NAME`), if that is not the run's name: the name
+    /// of an HCL2 source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packer_name: Option<String>,
+    /// HCL2 expressions that wait for the VM; `{{hcl 0}}` in a text stands for the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<Deferred>,
+    /// Whether parts of the plan wait for data sources: the worker asks the cloud, and plans the run again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_data: bool,
     /// Texts that must never appear in a log: passwords, secret keys, sensitive variables.
     #[serde(with = "secret_text::list")]
     pub secrets: Vec<SecretString>,
@@ -65,6 +76,12 @@ impl RunPlan {
     #[must_use]
     pub fn has_post_processing(&self) -> bool {
         !self.post_processors.is_empty() && self.builder.makes_artifact()
+    }
+
+    /// What Packer calls the build inside of provisioners.
+    #[must_use]
+    pub fn packer_name(&self) -> &str {
+        self.packer_name.as_deref().unwrap_or(&self.name)
     }
 }
 
@@ -235,6 +252,19 @@ pub struct SourceOmi {
     pub owners: Vec<String>,
     /// `most_recent`.
     pub most_recent: bool,
+}
+
+/// What a data source asks the cloud for: one image.
+#[derive(Debug, Clone)]
+pub struct DataQuery {
+    /// The data source's type, as the template has it.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// How to reach the cloud.
+    pub access: AccessPlan,
+    /// Which image.
+    pub source: SourceOmi,
 }
 
 /// Something that exists already in the account: by ids, or by OAPI filters.

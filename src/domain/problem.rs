@@ -64,11 +64,15 @@ pub struct OapiProblem {
 }
 
 /// One wrong place of a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FieldProblem {
     /// JSON pointer (RFC 6901) into the body, e.g. `/template/builders/0/vm_type`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
+    /// Path in the uploaded folder of the file that `line` and `column` count in; absent if the template came without a
+    /// folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Line in the template, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
@@ -83,7 +87,13 @@ impl FieldProblem {
     /// A problem at a JSON pointer.
     #[must_use]
     pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { pointer: Some(pointer.into()), line: None, column: None, detail: detail.into() }
+        Self { pointer: Some(pointer.into()), ..Self::new(detail) }
+    }
+
+    /// A problem without a place.
+    #[must_use]
+    pub fn new(detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), ..Self::default() }
     }
 }
 

@@ -12,7 +12,11 @@ use std::{
 use flate2::{Compression, GzBuilder, read::MultiGzDecoder};
 use tar::{Archive, EntryType, Header};
 
-use super::json::{looks_like_template, mentions_builders};
+use super::{
+    envelope::shorten,
+    json::{looks_like_template, mentions_builders},
+    request::{FolderSource, TemplateSource, is_hcl2_path},
+};
 use crate::domain::Problem;
 
 /// How much an archive may hold.
@@ -126,6 +130,9 @@ impl ContextFolder {
                 }
             }
         }
+        // The archive's own end comes before that of the packing, which is where gzip tells whether anything was damaged.
+        let mut rest = archive.into_inner();
+        io::copy(&mut rest, &mut io::sink()).map_err(|error| unreadable(&error))?;
         if count == 0 {
             return Err(refused("it holds no files; send a tar or tar.gz of the template's folder"));
         }
@@ -201,71 +208,76 @@ impl ContextFolder {
             .map(|(path, _)| path.as_str())
     }
 
-    /// The template of the folder, as its path and its text: the one asked for, else the only `*.json` at the top
-    /// that has `builders`.
+    /// The template of the folder, and the path of its file: the file or the HCL2 folder asked for, else what is at the
+    /// top, which is the only `*.json` that has `builders`, or all HCL2 files together.
     ///
     /// # Errors
     /// 422 `template_not_found` or `template_ambiguous`, naming what was found.
-    pub fn find_template(&self, asked: Option<&str>) -> Result<(String, String), Problem> {
-        if let Some(asked) = asked {
-            let path = normalise(asked).filter(|path| !path.is_empty());
-            let Some((path, data)) = path.and_then(|path| self.get(&path).map(|data| (path.clone(), data)))
-            else {
-                return Err(not_found(format!("The folder has no file `{asked}`.")));
-            };
-            return Ok((path.clone(), text_of(&path, data)?));
-        }
-        let at_top = |suffix: &str| {
-            let suffix = suffix.to_owned();
-            self.files()
-                .filter(move |path| !path.contains('/') && path.ends_with(&suffix))
-                .collect::<Vec<_>>()
+    pub fn find_template(&self, asked: Option<&str>) -> Result<(TemplateSource, Option<String>), Problem> {
+        let path = normalise(asked.unwrap_or_default());
+        let Some(path) = path.filter(|path| self.exists(path)) else {
+            let asked = asked.unwrap_or_default();
+            return Err(not_found(format!("The folder has no file `{}`.", shorten(asked))));
         };
-        let found: Vec<&str> = at_top(".json")
-            .into_iter()
-            .filter(|path| !path.ends_with(".pkr.json"))
-            .filter(|path| self.get(path).is_some_and(looks_like_template))
-            .collect();
-        match found.as_slice() {
-            [path] => Ok(((*path).to_owned(), text_of(path, self.get(path).unwrap_or_default())?)),
-            [] => {
-                // A template with a syntax error must lead to that error, not to "no template".
-                let broken: Vec<&str> = at_top(".json")
-                    .into_iter()
-                    .filter(|path| self.get(path).is_some_and(mentions_builders))
-                    .collect();
-                if let [path] = broken.as_slice() {
-                    return Ok(((*path).to_owned(), text_of(path, self.get(path).unwrap_or_default())?));
-                }
-                let hcl = at_top(".pkr.hcl");
-                if let Some(first) = hcl.first() {
-                    return Err(super::request::not_supported_yet(vec![
-                        crate::domain::problem::FieldProblem {
-                            pointer: None,
-                            line: None,
-                            column: None,
-                            detail: format!(
-                                "the template `{first}` is HCL2, which is not supported yet; send a JSON template"
-                            ),
-                        },
-                    ]));
-                }
-                Err(not_found(
-                    "The top of the folder has no JSON file with `builders`. Name the template with `?template=PATH`."
-                        .to_owned(),
+        if !self.is_dir(&path) {
+            return self.template_file(&path);
+        }
+        let here: Vec<&str> = self.files_in(&path).collect();
+        let hcl2: Vec<&str> = here.iter().copied().filter(|path| is_hcl2_path(path)).collect();
+        // As in Packer, a folder that is named is an HCL2 template, whatever else is in it.
+        if asked.is_some() && !hcl2.is_empty() {
+            return Ok((TemplateSource::Folder(FolderSource { hcl2_folder: path }), None));
+        }
+        let legacy = |is_one: fn(&[u8]) -> bool| {
+            let is_json = |path: &&&str| path.ends_with(".json") && !is_hcl2_path(path);
+            let files = here.iter().filter(is_json).filter(|path| self.get(path).is_some_and(is_one));
+            files.copied().collect::<Vec<_>>()
+        };
+        let whole = legacy(looks_like_template);
+        // A template with a syntax error must lead to that error, not to "no template".
+        let found = if whole.is_empty() && hcl2.is_empty() { legacy(mentions_builders) } else { whole };
+        let place = if path.is_empty() { "The top of the folder".to_owned() } else { format!("`{path}`") };
+        match (found.as_slice(), hcl2.is_empty()) {
+            ([file], true) => self.template_file(file),
+            ([], false) => Ok((TemplateSource::Folder(FolderSource { hcl2_folder: path }), None)),
+            ([], true) => Err(not_found(format!(
+                "{place} has neither a JSON file with `builders` nor a file `*.pkr.hcl` or `*.pkr.json`. Name the \
+                 template with `template_path`, or `?template=PATH`."
+            ))),
+            (several, _) => {
+                let names: Vec<&str> = several.iter().chain(&hcl2).copied().collect();
+                let of_two_kinds =
+                    if hcl2.is_empty() { "" } else { " The HCL2 files are one template, whose path is `.`." };
+                Err(Problem::new(
+                    422,
+                    "template_ambiguous",
+                    "The folder has several templates",
+                    format!(
+                        "{place} has several templates ({}). Choose one with `template_path`, or \
+                         `?template=PATH`.{of_two_kinds}",
+                        names.join(", ")
+                    ),
                 ))
             }
-            several => Err(Problem::new(
-                422,
-                "template_ambiguous",
-                "The folder has several templates",
-                format!(
-                    "The top of the folder has {} templates ({}). Choose one with `?template=PATH`.",
-                    several.len(),
-                    several.join(", ")
-                ),
-            )),
         }
+    }
+
+    /// The paths of the files of a folder, without those of folders in it, in order.
+    pub fn files_in<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = &'a str> {
+        self.files().filter(move |path| path.rsplit_once('/').map_or("", |(parent, _)| parent) == folder)
+    }
+
+    fn template_file(&self, path: &str) -> Result<(TemplateSource, Option<String>), Problem> {
+        let data = self.get(path).unwrap_or_default();
+        let text = String::from_utf8(data.to_vec()).map_err(|_| {
+            let detail = format!("The template `{path}` is not UTF-8.");
+            if is_hcl2_path(path) {
+                Problem::new(422, "invalid_template", "The template is not valid", detail)
+            } else {
+                Problem::new(400, "invalid_json", "Not valid JSON", detail)
+            }
+        })?;
+        Ok((TemplateSource::Text(text), Some(path.to_owned())))
     }
 
     /// The folder as tar.gz. The same content always gives the same bytes, whatever order, owners and times the
@@ -443,12 +455,6 @@ fn too_large(detail: String) -> Problem {
 
 fn not_found(detail: String) -> Problem {
     Problem::new(422, "template_not_found", "No template in the folder", detail)
-}
-
-fn text_of(path: &str, data: &[u8]) -> Result<String, Problem> {
-    String::from_utf8(data.to_vec()).map_err(|_| {
-        Problem::new(400, "invalid_json", "Not valid JSON", format!("The template `{path}` is not UTF-8."))
-    })
 }
 
 const fn kind_name(kind: EntryType) -> &'static str {

@@ -112,6 +112,85 @@ fn long_names_of_gnu_and_pax_archives_are_bounded_and_checked() {
     assert!(read(&bytes).unwrap_err().detail.contains("leaves the folder"));
 }
 
+/// A pax header with one record, for the entry behind it.
+fn pax(key: &str, value: &str) -> Vec<u8> {
+    let rest = format!(" {key}={value}\n");
+    let length = (1..).find(|length| *length == rest.len() + length.to_string().len()).unwrap();
+    raw_entry(b"pax", EntryType::XHeader, format!("{length}{rest}").as_bytes(), 0o644, "")
+}
+
+#[test]
+fn what_extra_headers_say_is_checked_too() {
+    for (extra, expected) in [
+        (pax("path", "../../etc/passwd"), "leaves the folder"),
+        (pax("path", "/etc/passwd"), "absolute path"),
+        (raw_entry(b"@LongLink", EntryType::GNULongName, b"a\nb\0", 0o644, ""), "control character"),
+        (pax("path", &"d/".repeat(40)), "deeper than"),
+        (pax("path", &"x".repeat(600)), "longer than 512"),
+        (raw_entry(b"@LongLink", EntryType::GNULongName, b"/etc/passwd\0", 0o644, ""), "absolute path"),
+        (raw_entry(b"sparse", EntryType::GNUSparse, b"", 0o644, ""), "cannot be read"),
+        (raw_entry(b"odd", EntryType::new(b'Z'), b"", 0o644, ""), "not allowed"),
+        (raw_entry(b"link", EntryType::Symlink, b"data", 0o777, "."), "symbolic link"),
+    ] {
+        let problem = read(&tar_of(&[extra, file("innocent", b"x")])).unwrap_err();
+        assert!(problem.detail.contains(expected), "{expected}: {}", problem.detail);
+    }
+    // A link whose target only the extra header names.
+    let entries = [
+        pax("linkpath", "/etc/passwd"),
+        raw_entry(b"a", EntryType::Symlink, b"", 0o777, "b"),
+        file("a", b"x"),
+    ];
+    assert!(read(&tar_of(&entries)).unwrap_err().detail.contains("symbolic link"));
+}
+
+#[test]
+fn sizes_that_lie_are_refused() {
+    let with_size = |size: [u8; 12]| {
+        let mut header = Header::new_gnu();
+        header.set_path("a").unwrap();
+        header.as_mut_bytes()[124..136].copy_from_slice(&size);
+        header.set_cksum();
+        tar_of(&[header.as_bytes().to_vec(), vec![0; 512]])
+    };
+    for size in [
+        *b"77777777777\0",
+        *b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff",
+        *b"-1\0\0\0\0\0\0\0\0\0\0",
+        [0xff; 12],
+    ] {
+        for bytes in [with_size(size), gzip(&with_size(size))] {
+            let problem = read(&bytes).unwrap_err();
+            assert!(matches!(problem.code.as_str(), "invalid_archive" | "archive_too_large"), "{problem:?}");
+        }
+    }
+    assert!(read(&tar_of(&[pax("size", "99999999999"), file("a", b"x")])).is_err());
+}
+
+#[test]
+fn gzip_in_several_members_is_one_archive_and_is_checked_to_its_end() {
+    let bytes = tar_of(&[file("a", &[7; 3000]), file("b", b"2")]);
+    let members = [gzip(&bytes[..700]), gzip(&bytes[700..])].concat();
+    assert_eq!(read(&members).unwrap().files().collect::<Vec<_>>(), ["a", "b"]);
+    let escaping = tar_of(&[file("a", b"1"), file("../b", b"2")]);
+    let members = [gzip(&escaping[..1024]), gzip(&escaping[1024..])].concat();
+    assert!(read(&members).unwrap_err().detail.contains("leaves the folder"));
+    // The sum at the end is of all data, also of what comes behind the archive's last entry.
+    let packed = gzip(&bytes);
+    for end in 0..packed.len() {
+        assert_eq!(read(&packed[..end]).unwrap_err().code, "invalid_archive", "{end}");
+    }
+    let mut damaged = packed.clone();
+    let at = damaged.len() - 6;
+    damaged[at] ^= 1;
+    assert_eq!(read(&damaged).unwrap_err().code, "invalid_archive");
+    // What hides behind the end costs no more than what stands before it.
+    let limits = ContextLimits { max_bytes: 1000, max_files: 3, ..ContextLimits::default() };
+    let hidden = gzip(&[bytes, vec![0; 1 << 20]].concat());
+    assert_eq!(ContextFolder::from_archive(&hidden, &limits).unwrap_err().code, "archive_too_large");
+    assert_eq!(read(&gzip(&packed)).unwrap_err().code, "invalid_archive", "packed twice");
+}
+
 #[test]
 fn too_much_is_refused_before_it_costs_memory() {
     let limits = ContextLimits { max_bytes: 1000, max_files: 3, ..ContextLimits::default() };
@@ -226,8 +305,11 @@ fn the_template_is_found_or_asked_for() {
         ("package.json", &b"{}"[..], false),
         ("sub/other.json", template, false),
     ]);
-    assert_eq!(folder.find_template(None).unwrap().0, "web.json");
-    assert_eq!(folder.find_template(Some("./sub/other.json")).unwrap().0, "sub/other.json");
+    let path = |folder: &ContextFolder, asked| folder.find_template(asked).unwrap().1.unwrap();
+    assert_eq!(path(&folder, None), "web.json");
+    assert_eq!(path(&folder, Some("./sub/other.json")), "sub/other.json");
+    assert_eq!(path(&folder, Some("sub")), "sub/other.json");
+    assert_eq!(path(&folder, Some(".")), "web.json");
     assert_eq!(folder.find_template(Some("nothing.json")).unwrap_err().code, "template_not_found");
     assert_eq!(folder.find_template(Some("../web.json")).unwrap_err().code, "template_not_found");
     let code = |files: Vec<(&str, &[u8], bool)>| {
@@ -235,10 +317,38 @@ fn the_template_is_found_or_asked_for() {
     };
     assert_eq!(code(vec![("a.json", template, false), ("b.json", template, false)]), "template_ambiguous");
     assert_eq!(code(vec![("a.txt", template, false)]), "template_not_found");
-    assert_eq!(code(vec![("web.pkr.hcl", &b"source {}"[..], false)]), "not_supported_yet");
+    assert_eq!(code(vec![("sub/web.pkr.hcl", b"", false)]), "template_not_found");
+    assert_eq!(code(vec![("a.json", template, false), ("a.pkr.hcl", b"", false)]), "template_ambiguous");
     // A broken template is found, so that its error can be shown.
     let broken = ContextFolder::from_files([("a.json", &br#"{"builders": [}"#[..], false)]);
-    assert_eq!(broken.find_template(None).unwrap().0, "a.json");
+    assert_eq!(path(&broken, None), "a.json");
+}
+
+#[test]
+fn hcl2_is_a_file_or_a_whole_folder() {
+    let folder = ContextFolder::from_files([
+        ("a.pkr.hcl", &b"# a"[..], false),
+        ("b.pkr.json", b"{}", false),
+        ("package.json", b"{}", false),
+        ("legacy/web.json", br#"{"builders": []}"#, false),
+        ("legacy/b.pkr.hcl", b"# b", false),
+        ("bad.hcl", b"\xff", false),
+    ]);
+    let whole = |folder: &str| TemplateSource::Folder(FolderSource { hcl2_folder: folder.to_owned() });
+    for (asked, expected) in [
+        (None, (whole(""), None)),
+        (Some("."), (whole(""), None)),
+        (Some("./legacy/"), (whole("legacy"), None)),
+        (
+            Some("legacy/b.pkr.hcl"),
+            (TemplateSource::Text("# b".to_owned()), Some("legacy/b.pkr.hcl".to_owned())),
+        ),
+        (Some("b.pkr.json"), (TemplateSource::Text("{}".to_owned()), Some("b.pkr.json".to_owned()))),
+    ] {
+        assert_eq!(folder.find_template(asked).unwrap(), expected, "{asked:?}");
+    }
+    assert_eq!(folder.find_template(Some("bad.hcl")).unwrap_err().code, "invalid_json");
+    assert_eq!(folder.find_template(Some("c.pkr.hcl")).unwrap_err().code, "template_not_found");
 }
 
 proptest! {

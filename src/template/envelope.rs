@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    context::ContextFolder,
+    context::{ContextFolder, normalise},
     json::{
         pointer_token,
         reader::{self, Kind, Node},
@@ -17,8 +17,10 @@ use super::{
 use crate::domain::{OnError, Problem, duration, problem::FieldProblem};
 
 /// Options that stand beside the template in the envelope, or beside the builder in the short form.
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 14] = [
     "variables",
+    "env",
+    "var_files",
     "only",
     "except",
     "labels",
@@ -31,6 +33,9 @@ const OPTIONS: [&str; 12] = [
     "name",
     "reuse",
 ];
+
+/// How the envelope gives the template: itself, or as a path in the folder.
+const TEMPLATE: [&str; 2] = ["template", "template_path"];
 
 /// What the short form takes from a template.
 const SHORT: [&str; 3] = ["builder", "provisioners", "error-cleanup-provisioner"];
@@ -57,6 +62,9 @@ pub fn read(
         )]));
     };
     let has = |name: &str| members.iter().any(|member| member.name == name);
+    if let Some(path) = root.get("template_path").filter(|path| !matches!(path.kind, Kind::Null)) {
+        return template_at(path, &root, folder, limits);
+    }
     if has("template") {
         return envelope(&root, limits);
     }
@@ -70,11 +78,8 @@ pub fn read(
     }
     match folder {
         Some(folder) => {
-            let (path, template) = folder.find_template(None)?;
-            let mut request = options(&root, &["template"], limits)?;
-            request.template = TemplateSource::Text(template);
-            request.template_path = Some(path);
-            Ok(request)
+            let (template, path) = folder.find_template(None)?;
+            Ok(BuildRequest { template, template_path: path, ..options(&root, &TEMPLATE, limits)? })
         }
         None => Err(invalid_request(vec![FieldProblem::at(
             "",
@@ -84,8 +89,32 @@ pub fn read(
     }
 }
 
+/// An envelope that says where in the folder the template is.
+fn template_at(
+    path: &Node,
+    root: &Node,
+    folder: Option<&ContextFolder>,
+    limits: &RequestLimits,
+) -> Result<BuildRequest, Problem> {
+    let wrong = |detail: String| Err(invalid_request(vec![FieldProblem::at("/template_path", detail)]));
+    if root.get("template").is_some_and(|template| !matches!(template.kind, Kind::Null)) {
+        return wrong("`template` and `template_path` are both given; give one of them".to_owned());
+    }
+    let (Some(asked), Some(folder)) = (path.as_text(), folder) else {
+        return wrong(match path.as_text() {
+            None => format!("`template_path` must be a text, not {}", path.kind_name()),
+            Some(_) => "`template_path` names a file of a folder, and this request came without one; send \
+                        `multipart/form-data` with the parts `request` and `context`"
+                .to_owned(),
+        });
+    };
+    let request = options(root, &TEMPLATE, limits)?;
+    let (template, template_path) = folder.find_template(Some(asked))?;
+    Ok(BuildRequest { template, template_path, ..request })
+}
+
 fn envelope(root: &Node, limits: &RequestLimits) -> Result<BuildRequest, Problem> {
-    let mut request = options(root, &["template"], limits)?;
+    let mut request = options(root, &TEMPLATE, limits)?;
     request.template = match root.get("template") {
         Some(Node { kind: Kind::String(text), .. }) => TemplateSource::Text(text.clone()),
         Some(node @ Node { kind: Kind::Object(_), .. }) => TemplateSource::Json(node.to_value()),
@@ -135,6 +164,8 @@ fn options(root: &Node, beside: &[&'static str], limits: &RequestLimits) -> Resu
         }
         match name {
             "variables" => request.variables = checker.texts(&pointer, name, node, true),
+            "env" => request.env = checker.texts(&pointer, name, node, true),
+            "var_files" => request.var_files = checker.names(&pointer, name, node),
             "labels" => request.labels = checker.texts(&pointer, name, node, false),
             "only" => request.only = checker.names(&pointer, name, node),
             "except" => request.except = checker.names(&pointer, name, node),
@@ -197,12 +228,12 @@ impl<'a> Checker<'a> {
 
     /// Something is wrong here.
     pub fn wrong(&mut self, pointer: Option<String>, detail: String) {
-        self.wrong.push(FieldProblem { pointer, line: None, column: None, detail });
+        self.wrong.push(FieldProblem { pointer, ..FieldProblem::new(detail) });
     }
 
     /// fournil does not do this yet.
     pub fn not_yet(&mut self, pointer: Option<String>, detail: &str) {
-        self.not_yet.push(FieldProblem { pointer, line: None, column: None, detail: detail.to_owned() });
+        self.not_yet.push(FieldProblem { pointer, ..FieldProblem::new(detail) });
     }
 
     /// Reads what happens after an error.
@@ -265,6 +296,7 @@ impl<'a> Checker<'a> {
     /// Checks how much the request holds.
     pub fn bounds(&mut self, request: &BuildRequest) {
         self.aftermath(request);
+        self.surroundings(request);
         let limits = self.limits;
         let at = |path: String| request.option_pointer(&path);
         if request.labels.len() > limits.max_labels {
@@ -346,6 +378,44 @@ impl<'a> Checker<'a> {
                     duration::format(limits.max_timeout)
                 ),
             );
+        }
+    }
+
+    /// Checks what a template may read besides its variables: environment and variable files.
+    fn surroundings(&mut self, request: &BuildRequest) {
+        let limits = self.limits;
+        let at = |path: String| request.option_pointer(&path);
+        if request.env.len() > limits.max_variables {
+            let most = limits.max_variables;
+            self.wrong(at("/env".to_owned()), format!("`env` has at most {most} variables"));
+        }
+        for (name, value) in &request.env {
+            let pointer = at(format!("/env/{}", pointer_token(name)));
+            if name.is_empty() || name.len() > 256 || name.contains('=') || name.chars().any(char::is_control)
+            {
+                let detail = format!(
+                    "an environment variable must have a name of 1 to 256 bytes without `=`, not `{}`",
+                    shorten(name)
+                );
+                self.wrong(pointer, detail);
+            } else if value.len() > limits.max_variable_value {
+                let most = limits.max_variable_value;
+                self.wrong(pointer, format!("the environment variable `{name}` is longer than {most} bytes"));
+            }
+        }
+        if request.var_files.len() > limits.max_var_files {
+            let most = limits.max_var_files;
+            self.wrong(at("/var_files".to_owned()), format!("`var_files` has at most {most} files"));
+        }
+        for (index, path) in request.var_files.iter().enumerate().take(limits.max_var_files) {
+            let is_inside = normalise(path).is_some_and(|path| !path.is_empty());
+            if !is_inside || path.len() > limits.max_path {
+                let detail = format!(
+                    "the variable file `{}` is outside the folder that is sent; put it into the folder and name it relative to it",
+                    shorten(path)
+                );
+                self.wrong(at(format!("/var_files/{index}")), detail);
+            }
         }
     }
 

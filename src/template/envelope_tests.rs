@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::template::FolderSource;
 
 fn from(body: &Value) -> Result<BuildRequest, Problem> {
     BuildRequest::from_json(body.to_string().as_bytes(), &RequestLimits::default())
@@ -174,6 +175,66 @@ fn an_envelope_may_leave_the_template_to_the_folder() {
     let request =
         BuildRequest::from_json_and_folder(br#"{"name": "n"}"#, &folder, &RequestLimits::default()).unwrap();
     assert_eq!((request.name.as_deref(), request.template_path.as_deref()), (Some("n"), Some("web.json")));
+}
+
+#[test]
+fn an_envelope_may_say_where_in_the_folder_the_template_is() {
+    let template = &br#"{"builders": []}"#[..];
+    let folder = ContextFolder::from_files([("a.json", template, false), ("b.json", template, false)]);
+    let from = |body: Value, folder: Option<&ContextFolder>| {
+        let body = body.to_string();
+        let limits = RequestLimits::default();
+        match folder {
+            Some(folder) => BuildRequest::from_json_and_folder(body.as_bytes(), folder, &limits),
+            None => BuildRequest::from_json(body.as_bytes(), &limits),
+        }
+    };
+    let request = from(json!({"template_path": "./b.json", "name": "n"}), Some(&folder)).unwrap();
+    assert_eq!((request.name.as_deref(), request.template_path.as_deref()), (Some("n"), Some("b.json")));
+    for (body, folder, code) in [
+        (json!({"template_path": "c.json"}), Some(&folder), "template_not_found"),
+        (json!({"template_path": null}), Some(&folder), "template_ambiguous"),
+        (json!({"template_path": 5}), Some(&folder), "invalid_request"),
+        (json!({"template_path": "a.json", "template": {}}), Some(&folder), "invalid_request"),
+        (json!({"template_path": "a.json"}), None, "invalid_request"),
+    ] {
+        assert_eq!(from(body.clone(), folder).unwrap_err().code, code, "{body}");
+    }
+}
+
+#[test]
+fn environment_and_variable_files_are_taken_within_bounds() {
+    let request =
+        from(&json!({"template": {}, "env": {"A": "x", "N": 5}, "var_files": ["b.json", "sub/../a.json"]}))
+            .unwrap();
+    assert_eq!(request.env.values().collect::<Vec<_>>(), ["x", "5"]);
+    assert_eq!(request.var_files, ["b.json", "sub/../a.json"]);
+    let many: BTreeMap<String, String> = (0..300).map(|n| (format!("K{n}"), String::new())).collect();
+    for (field, value, pointer) in [
+        ("env", json!({"A=B": "x"}), "/env/A=B"),
+        ("env", json!({"": "x"}), "/env/"),
+        ("env", json!({"A": "x".repeat(70_000)}), "/env/A"),
+        ("env", json!({"A": []}), "/env/A"),
+        ("env", json!(many), "/env"),
+        ("var_files", json!("a.json"), "/var_files"),
+        ("var_files", json!(["a.json", "/etc/passwd"]), "/var_files/1"),
+        ("var_files", json!(["../a.json"]), "/var_files/0"),
+        ("var_files", json!(["."]), "/var_files/0"),
+        ("var_files", json!(vec!["a"; 33]), "/var_files"),
+    ] {
+        let problem = from(&json!({"template": {}, field: value})).unwrap_err();
+        assert_eq!(problem.errors[0].pointer.as_deref(), Some(pointer), "{field}");
+    }
+}
+
+#[test]
+fn requests_stored_by_earlier_versions_are_still_read() {
+    let stored = json!({"template": {"builders": []}, "form": "envelope", "variables": {"a": "b"}});
+    let request: BuildRequest = serde_json::from_value(stored).unwrap();
+    assert!(request.env.is_empty() && request.var_files.is_empty());
+    let folder = TemplateSource::Folder(FolderSource { hcl2_folder: "images".to_owned() });
+    let stored = serde_json::to_string(&BuildRequest::new(folder.clone())).unwrap();
+    assert_eq!(serde_json::from_str::<BuildRequest>(&stored).unwrap().template, folder);
 }
 
 #[test]

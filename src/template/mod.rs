@@ -4,6 +4,7 @@
 
 pub mod context;
 mod envelope;
+mod hcl;
 mod json;
 mod options;
 mod query;
@@ -17,10 +18,14 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 pub use context::{ContextFolder, ContextLimits, normalise};
+pub use hcl::{DataValues, OmiFacts, data_queries};
 pub use json::pointer_token;
 pub use query::QueryOptions;
 pub use render::{LateData, render_late};
-pub use request::{BuildRequest, RequestForm, RequestLimits, TemplateSource};
+pub use request::{
+    BuildRequest, FolderSource, RequestForm, RequestLimits, TemplateSource, is_hcl2, is_hcl2_path,
+};
+pub(crate) use suggest::or_did_you_mean;
 
 use crate::domain::{BuildPlan, Capability, Problem};
 
@@ -29,10 +34,12 @@ use crate::domain::{BuildPlan, Capability, Problem};
 pub struct ParseContext {
     /// The one moment that `{{timestamp}}` and `{{isotime}}` mean everywhere in the request.
     pub now: DateTime<Utc>,
-    /// What `{{env}}` can read: names the operator allowed, with their values.
+    /// What `env` can read where the request brings no value: names the operator allowed, with their values.
     pub env_allowed: BTreeMap<String, String>,
     /// What templates may make the workers' hosts do.
     pub allowed: BTreeSet<Capability>,
+    /// What data sources answered; those that are missing are left open.
+    pub data: DataValues,
     /// How much a template may hold.
     pub limits: ParseLimits,
 }
@@ -41,7 +48,13 @@ impl ParseContext {
     /// At this moment, with no environment, nothing allowed on the host and the default limits.
     #[must_use]
     pub fn at(now: DateTime<Utc>) -> Self {
-        Self { now, env_allowed: BTreeMap::new(), allowed: BTreeSet::new(), limits: ParseLimits::default() }
+        Self {
+            now,
+            env_allowed: BTreeMap::new(),
+            allowed: BTreeSet::new(),
+            data: DataValues::new(),
+            limits: ParseLimits::default(),
+        }
     }
 }
 
@@ -81,5 +94,8 @@ pub fn parse(
     context: Option<&ContextFolder>,
     cx: &ParseContext,
 ) -> Result<Parsed, Problem> {
-    json::plan(request, context, cx)
+    if request.is_hcl2() { hcl::plan(request, context, cx) } else { json::plan(request, context, cx) }
 }
+
+#[cfg(test)]
+mod corpus_tests;

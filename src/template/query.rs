@@ -9,8 +9,8 @@ use super::{
 };
 use crate::domain::{Problem, duration, problem::FieldProblem};
 
-/// The names a query may hold, besides `var.NAME` and `label.NAME`.
-const NAMES: [&str; 10] = [
+/// The names a query may hold, besides `var.NAME`, `env.NAME` and `label.NAME`.
+const NAMES: [&str; 11] = [
     "only",
     "except",
     "name",
@@ -20,6 +20,7 @@ const NAMES: [&str; 10] = [
     "keep_for",
     "authorized_key",
     "template",
+    "var_file",
     "credentials",
 ];
 
@@ -28,6 +29,10 @@ const NAMES: [&str; 10] = [
 pub struct QueryOptions {
     /// `var.NAME=…`
     pub variables: BTreeMap<String, String>,
+    /// `env.NAME=…`
+    pub env: BTreeMap<String, String>,
+    /// `var_file=PATH`, may be repeated: paths in the folder, in order.
+    pub var_files: Vec<String>,
     /// `only=a,b` or repeated.
     pub only: Vec<String>,
     /// `except=a,b` or repeated.
@@ -63,7 +68,7 @@ impl QueryOptions {
         let mut errors = Vec::new();
         for (name, value) in pairs {
             if let Err(detail) = options.take(name, value, &mut seen) {
-                errors.push(FieldProblem { pointer: None, line: None, column: None, detail });
+                errors.push(FieldProblem::new(detail));
             }
         }
         if errors.is_empty() { Ok(options) } else { Err(super::request::invalid_request(errors)) }
@@ -73,7 +78,7 @@ impl QueryOptions {
         let list = |value: &str| {
             value.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>()
         };
-        if !matches!(name, "only" | "except" | "authorized_key") {
+        if !matches!(name, "only" | "except" | "authorized_key" | "var_file") {
             if seen.iter().any(|other| other == name) {
                 return Err(format!("the query parameter `{name}` is given twice"));
             }
@@ -81,6 +86,10 @@ impl QueryOptions {
         }
         if let Some(variable) = name.strip_prefix("var.").filter(|variable| !variable.is_empty()) {
             self.variables.insert(variable.to_owned(), value.to_owned());
+            return Ok(());
+        }
+        if let Some(variable) = name.strip_prefix("env.").filter(|variable| !variable.is_empty()) {
+            self.env.insert(variable.to_owned(), value.to_owned());
             return Ok(());
         }
         if let Some(label) = name.strip_prefix("label.").filter(|label| !label.is_empty()) {
@@ -104,12 +113,13 @@ impl QueryOptions {
             }
             "authorized_key" => self.authorized_keys.push(value.to_owned()),
             "template" => self.template = Some(value.to_owned()),
+            "var_file" => self.var_files.push(value.to_owned()),
             "credentials" => self.credentials = Some(value.to_owned()),
             other => {
                 let hint = or_did_you_mean(
                     other,
                     NAMES,
-                    "known are var.NAME, label.NAME, only, except, name, timeout, priority, on_error, keep_for, authorized_key and template",
+                    "known are var.NAME, env.NAME, label.NAME, only, except, name, timeout, priority, on_error, keep_for, authorized_key, template and var_file",
                 );
                 return Err(format!("there is no query parameter `{other}`; {hint}"));
             }
@@ -131,6 +141,8 @@ impl QueryOptions {
         request.form = RequestForm::Text;
         request.template_path = template_path;
         request.variables = self.variables;
+        request.env = self.env;
+        request.var_files = self.var_files;
         request.only = self.only;
         request.except = self.except;
         request.labels = self.labels;
@@ -173,10 +185,15 @@ mod tests {
             ("on_error", "run-cleanup-provisioner"),
             ("keep_for", "2h"),
             ("name", "nightly"),
+            ("env.PKR_VAR_size", "5"),
+            ("var_file", "b.json"),
+            ("var_file", "a.json"),
         ])
         .unwrap();
         assert_eq!(request.variables["region"], "eu-west-2");
         assert_eq!(request.only, ["a", "b", "c"]);
+        assert_eq!(request.env["PKR_VAR_size"], "5");
+        assert_eq!(request.var_files, ["b.json", "a.json"]);
         assert_eq!(request.labels["team"], "web");
         assert_eq!(request.timeout, Some(Duration::from_secs(7200)));
         assert_eq!(request.on_error, crate::domain::OnError::RunCleanupProvisioner);
@@ -196,6 +213,9 @@ mod tests {
             (vec![("on_error", "hold"), ("authorized_key", "x")], "is no public key"),
             (vec![("credentials", "prod")], "not supported yet"),
             (vec![("var.", "x")], "no query parameter `var.`"),
+            (vec![("env.", "x")], "no query parameter `env.`"),
+            (vec![("env.A=B", "x")], "must have a name"),
+            (vec![("var_file", "../x.json")], "outside the folder"),
         ] {
             let problem = read(&pairs).unwrap_err();
             assert_eq!(problem.status, 422);

@@ -21,9 +21,15 @@ pub struct BuildRequest {
     /// The template's path in the uploaded folder; its folder is `{{template_dir}}`.
     #[serde(default)]
     pub template_path: Option<String>,
-    /// Values of user variables (`-var`), taken literally.
+    /// Values of variables (`-var`).
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// Variables of the client's environment: `PKR_VAR_*`, and those that the template asks for with `env`.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Files with values of variables (`-var-file`), as paths in the uploaded folder; later ones win.
+    #[serde(default)]
+    pub var_files: Vec<String>,
     /// Names of the runs to make; empty: all.
     #[serde(default)]
     pub only: Vec<String>,
@@ -65,8 +71,18 @@ pub struct BuildRequest {
 pub enum TemplateSource {
     /// The text of a template; errors in it have a line and a column.
     Text(String),
+    /// All HCL2 files of a folder together.
+    Folder(FolderSource),
     /// A JSON template that was part of a JSON body; errors in it have a pointer.
     Json(Value),
+}
+
+/// An HCL2 template that is a folder: its `*.pkr.hcl` and `*.pkr.json`, not those of folders in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FolderSource {
+    /// Path in the uploaded folder; empty: its top.
+    pub hcl2_folder: String,
 }
 
 /// The form a request came in.
@@ -97,6 +113,10 @@ pub struct RequestLimits {
     pub max_variables: usize,
     /// Bytes of a variable's value.
     pub max_variable_value: usize,
+    /// Number of files with variables.
+    pub max_var_files: usize,
+    /// Bytes of the path of one.
+    pub max_path: usize,
     /// Characters of the build's name.
     pub max_name: usize,
     /// Entries of `only` and of `except`.
@@ -119,6 +139,8 @@ impl Default for RequestLimits {
             max_label_value: 256,
             max_variables: 256,
             max_variable_value: 64 * 1024,
+            max_var_files: 32,
+            max_path: 512,
             max_name: 128,
             max_selected: 128,
             min_timeout: Duration::from_secs(1),
@@ -161,6 +183,10 @@ impl BuildRequest {
         options: QueryOptions,
         limits: &RequestLimits,
     ) -> Result<Self, Problem> {
+        if options.template.is_some() {
+            let detail = "the query parameter `template` names a file of a folder, and this body is the template itself";
+            return Err(invalid_request(vec![FieldProblem::new(detail)]));
+        }
         options.into_request(TemplateSource::Text(text.to_owned()), None, limits)
     }
 
@@ -173,8 +199,8 @@ impl BuildRequest {
         options: QueryOptions,
         limits: &RequestLimits,
     ) -> Result<Self, Problem> {
-        let (path, text) = folder.find_template(options.template.as_deref())?;
-        options.into_request(TemplateSource::Text(text), Some(path), limits)
+        let (template, path) = folder.find_template(options.template.as_deref())?;
+        options.into_request(template, path, limits)
     }
 
     /// A request for this template with everything else left at its default.
@@ -185,6 +211,8 @@ impl BuildRequest {
             form: RequestForm::default(),
             template_path: None,
             variables: BTreeMap::new(),
+            env: BTreeMap::new(),
+            var_files: Vec::new(),
             only: Vec::new(),
             except: Vec::new(),
             labels: BTreeMap::new(),
@@ -199,6 +227,16 @@ impl BuildRequest {
         }
     }
 
+    /// Whether the template is HCL2 and no legacy JSON: by its file's name as in Packer, else by how the text begins.
+    #[must_use]
+    pub fn is_hcl2(&self) -> bool {
+        match &self.template {
+            TemplateSource::Folder(_) => true,
+            TemplateSource::Json(_) => false,
+            TemplateSource::Text(text) => is_hcl2(self.template_path.as_deref(), text),
+        }
+    }
+
     /// Where an option of the request (not of the template) stands in the body, for errors. Query parameters have
     /// no pointer.
     #[must_use]
@@ -208,6 +246,25 @@ impl BuildRequest {
             RequestForm::Bare | RequestForm::Text => None,
         }
     }
+}
+
+/// Whether a template of this path and text is HCL2.
+#[must_use]
+pub fn is_hcl2(path: Option<&str>, text: &str) -> bool {
+    match path {
+        Some(path) if is_hcl2_path(path) => true,
+        Some(path) if path.ends_with(".json") => false,
+        _ => {
+            let start = text.trim_start_matches('\u{feff}').trim_start();
+            !(start.is_empty() || start.starts_with(['{', '[', '"']))
+        }
+    }
+}
+
+/// Whether Packer takes a file of this name for HCL2.
+#[must_use]
+pub fn is_hcl2_path(path: &str) -> bool {
+    path.ends_with(".pkr.hcl") || path.ends_with(".pkr.json")
 }
 
 /// Shows nothing that can hold a secret.
@@ -228,6 +285,7 @@ impl fmt::Debug for TemplateSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Text(_) => "Text(…)",
+            Self::Folder(_) => "Folder(…)",
             Self::Json(_) => "Json(…)",
         })
     }

@@ -51,6 +51,7 @@ pub async fn prepare(
             now: state.clock.now(),
             env_allowed: state.limits.env_allowed.clone(),
             allowed: state.limits.capabilities.clone(),
+            data: template::DataValues::new(),
             limits: state.limits.parse.clone(),
         };
         let parsed = template::parse(&request, folder.as_ref(), &cx)?;

@@ -22,19 +22,20 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// Asks for a build.
 ///
-/// The body is a JSON envelope, a bare Packer JSON template, the short form with one `builder`, an archive of a folder
-/// with the template in it, or a multipart form of both.
+/// The body is a JSON envelope, a bare Packer JSON template, the short form with one `builder`, an HCL2 template, an archive
+/// of a folder with the template in it, or a multipart form of both.
 #[utoipa::path(
     post, path = "/builds", operation_id = "create_build", tag = "builds",
     params(
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. The same key with the same body answers the same build."),
-        ("template" = Option<String>, Query, description = "With an archive: the template's path in it."),
-        ("only" = Option<String>, Query, description = "With an archive: names of the runs to make, separated by commas. `var.NAME`, `label.NAME`, `except`, `name`, `timeout` and `priority` are taken too."),
+        ("template" = Option<String>, Query, description = "With an archive: the path in it of the template, or of a folder of HCL2 files."),
+        ("only" = Option<String>, Query, description = "With an archive or an HCL2 template: names of the runs to make, separated by commas. `var.NAME`, `env.NAME`, `label.NAME`, `except`, `var_file`, `name`, `timeout` and `priority` are taken too. URLs end up in logs: secrets belong into the part `request` of a multipart form."),
     ),
     request_body(
         description = "What to bake.",
         content(
             (crate::api::openapi::BuildRequestBody = "application/json"),
+            (crate::api::openapi::Hcl2Text = "application/hcl"),
             (crate::api::openapi::Archive = "application/x-tar"),
             (crate::api::openapi::Archive = "application/gzip"),
             (crate::api::openapi::MultipartBody = "multipart/form-data"),

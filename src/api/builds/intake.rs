@@ -32,6 +32,7 @@ pub struct Received {
 #[derive(Debug)]
 enum Form {
     Json(Bytes),
+    Hcl2(Bytes),
     Folder(Bytes),
     Multipart { request: Bytes, context: Bytes },
 }
@@ -92,14 +93,7 @@ impl Received {
                 multipart(state, Request::from_parts(parts, Body::from(body))).await?
             }
             "application/hcl" | "text/x-hcl" | "text/hcl" => {
-                return Err(Problem::new(
-                    422,
-                    "not_supported_yet",
-                    "Not supported yet",
-                    "HCL2 templates are not supported yet; send a Packer JSON template.",
-                )
-                .with_hint("`packer hcl2_upgrade` has no way back; older JSON templates work unchanged.")
-                .into());
+                Form::Hcl2(read_body(state, &parts.headers, body, state.limits.json_bytes).await?)
             }
             other => return Err(unsupported(other)),
         };
@@ -117,6 +111,7 @@ impl Received {
         };
         match &self.form {
             Form::Json(body) => [b"json".as_slice(), body].map(&mut add),
+            Form::Hcl2(body) => [b"hcl2".as_slice(), body].map(&mut add),
             Form::Folder(body) => [b"folder".as_slice(), body].map(&mut add),
             Form::Multipart { request, context } => {
                 add(b"multipart");
@@ -142,11 +137,16 @@ impl Received {
             Form::Json(body) => {
                 Ok(Understood { request: BuildRequest::from_json(body, &limits.request)?, folder: None })
             }
+            Form::Hcl2(body) => {
+                let text = std::str::from_utf8(body).map_err(|error| {
+                    ApiError::BodyUnreadable(format!("it is not UTF-8 from byte {} on", error.valid_up_to()))
+                })?;
+                let request = BuildRequest::from_template_text(text, self.options()?, &limits.request)?;
+                Ok(Understood { request, folder: None })
+            }
             Form::Folder(body) => {
                 let folder = ContextFolder::from_archive(body, &limits.context)?;
-                let pairs = self.query.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                let request =
-                    BuildRequest::from_folder(&folder, QueryOptions::from_pairs(pairs)?, &limits.request)?;
+                let request = BuildRequest::from_folder(&folder, self.options()?, &limits.request)?;
                 Ok(Understood { request, folder: Some(folder) })
             }
             Form::Multipart { request, context } => {
@@ -155,6 +155,12 @@ impl Received {
                 Ok(Understood { request, folder: Some(folder) })
             }
         }
+    }
+}
+
+impl Received {
+    fn options(&self) -> Result<QueryOptions, Problem> {
+        QueryOptions::from_pairs(self.query.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     }
 }
 

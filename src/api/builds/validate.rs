@@ -46,6 +46,7 @@ pub struct ValidRun {
         description = "What would be baked.",
         content(
             (crate::api::openapi::BuildRequestBody = "application/json"),
+            (crate::api::openapi::Hcl2Text = "application/hcl"),
             (crate::api::openapi::Archive = "application/x-tar"),
             (crate::api::openapi::Archive = "application/gzip"),
             (crate::api::openapi::MultipartBody = "multipart/form-data"),

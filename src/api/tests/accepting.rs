@@ -108,10 +108,38 @@ async fn a_body_of_another_media_type_is_refused(pool: PgPool) {
         assert!(problem["detail"].as_str().unwrap().contains(media_type), "{problem}");
     }
     api.post("/builds").await.is_problem(415, "unsupported_media_type");
-    api.post_bytes("/builds", "application/hcl", "source \"x\" {}")
-        .await
-        .is_problem(422, "not_supported_yet");
     api.post_bytes("/builds?only=x", "application/json", body).await.is_problem(400, "invalid_parameter");
+}
+
+#[sqlx::test(migrator = "crate::store::MIGRATOR")]
+async fn hcl2_is_taken_as_text_with_options_in_the_query(pool: PgPool) {
+    let api = TestApi::start(pool);
+    for media_type in ["application/hcl", "text/x-hcl; charset=utf-8", "text/hcl"] {
+        let answer = api.post_bytes("/builds?var.a=b&env.PKR_VAR_c=d", media_type, "build {").await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.text());
+        assert_eq!(answer.json()["errors"][0]["line"], 1);
+    }
+    let with_path = api.post_bytes("/builds?template=x", "application/hcl", "build {}").await;
+    with_path.is_problem(422, "invalid_request");
+    api.post_bytes("/builds", "application/hcl", b"\xff".as_slice()).await.is_problem(400, "body_unreadable");
+}
+
+#[sqlx::test(migrator = "crate::store::MIGRATOR")]
+async fn environment_and_variable_files_reach_the_template(pool: PgPool) {
+    let limits =
+        ApiLimits { env_allowed: [("TEAM".to_owned(), "web".to_owned())].into(), ..ApiLimits::default() };
+    let api = TestApi::with_limits(pool, limits);
+    let mut template = template();
+    template["variables"] = json!({ "team": "{{env `TEAM`}}", "user": "{{env `USER`}}", "n": "" });
+    template["builders"][0]["omi_name"] = json!("{{user `team`}} {{user `user`}} {{user `n`}}");
+    let archive = tar(&[("web.json", template.to_string().as_bytes()), ("vars.json", br#"{"n": "5"}"#)]);
+    let name = |answer: Answer| answer.json()["runs"][0]["omi_name"].as_str().unwrap().to_owned();
+    let path = "/validate?template=web.json&env.USER=me&var_file=vars.json";
+    assert_eq!(name(api.post_bytes(path, "application/x-tar", archive.clone()).await), "web me 5");
+    let path = "/validate?template=web.json&env.TEAM=ops&env.USER=me&var_file=no.json";
+    let problem =
+        api.post_bytes(path, "application/x-tar", archive).await.is_problem(422, "invalid_template");
+    assert!(problem["errors"][0]["detail"].as_str().unwrap().contains("`no.json`"), "{problem}");
 }
 
 #[sqlx::test(migrator = "crate::store::MIGRATOR")]

@@ -69,6 +69,7 @@ impl Step for PostProcess<'_> {
             render: self.late,
             folder: &cx.files,
             run_name: &cx.plan.name,
+            build_name: cx.plan.packer_name(),
             builder_type: cx.plan.builder.kind(),
             build: cx.lease.build,
             now: Utc::now(),

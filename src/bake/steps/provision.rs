@@ -95,7 +95,7 @@ impl Provision<'_> {
             files: &cx.files,
             downloads: downloads.path(),
             download_limit: DOWNLOAD_LIMIT,
-            run_name: &cx.plan.name,
+            run_name: cx.plan.packer_name(),
             builder_type: cx.plan.builder.kind(),
             run_uuid: &run_uuid,
             default_timeout: Some(PROVISIONER),

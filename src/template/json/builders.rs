@@ -126,12 +126,10 @@ impl<'a> Template<'a> {
                 let hint = or_did_you_mean(pattern, names.iter().copied(), &listed);
                 request_errors.push(FieldProblem {
                     pointer: self.request.option_pointer(&format!("/{option}/{index}")),
-                    line: None,
-                    column: None,
-                    detail: format!(
+                    ..FieldProblem::new(format!(
                         "`{option}` names the build `{}`, which does not exist; {hint}",
                         shorten(pattern)
-                    ),
+                    ))
                 });
             }
         }
@@ -144,9 +142,7 @@ impl<'a> Template<'a> {
         if chosen.is_empty() && !builders.is_empty() && is_known {
             request_errors.push(FieldProblem {
                 pointer: self.request.option_pointer("/except"),
-                line: None,
-                column: None,
-                detail: "`only` and `except` together leave no build".to_owned(),
+                ..FieldProblem::new("`only` and `except` together leave no build")
             });
         }
         chosen
@@ -154,7 +150,7 @@ impl<'a> Template<'a> {
 }
 
 /// `` `a`, `b`, `c` ``
-pub(super) fn comma_separated(words: &[&str]) -> String {
+pub fn comma_separated(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{}`", shorten(word))).collect();
     shorten_list(quoted).join(", ")
 }
@@ -169,7 +165,7 @@ fn shorten_list(mut words: Vec<String>) -> Vec<String> {
 }
 
 /// Whether a name fits a pattern with `*` and `?`.
-fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut at, mut in_name) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

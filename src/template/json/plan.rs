@@ -17,7 +17,7 @@ use super::{
     provisioners::ProvisionerEntry,
     reader::{self, Kind, Node},
     redact::redact,
-    variables,
+    var_files, variables,
 };
 use crate::{
     domain::{
@@ -37,7 +37,7 @@ use crate::{
             Effort, Renderer,
             functions::{Facts, PACKER_VERSION},
         },
-        request::{BuildRequest, TemplateSource, not_supported_yet},
+        request::{BuildRequest, TemplateSource},
         suggest::or_did_you_mean,
     },
 };
@@ -70,8 +70,13 @@ pub fn plan(
     let (root, text) = root(request)?;
     let findings = Findings::default();
     let mut request_errors = Vec::new();
-    let parsed = Template { request, folder, cx, root: &root, findings: &findings, effort: Rc::default() }
-        .read(&mut request_errors);
+    let effort = Rc::<Effort>::default();
+    let template =
+        Template { request, folder, cx, root: &root, findings: &findings, effort: Rc::clone(&effort) };
+    let parsed = template.read(&mut request_errors);
+    for notice in effort.notices() {
+        findings.notice(notice);
+    }
     let (wrong, notices) = findings.into_parts();
     match parsed {
         Some((runs, sensitive)) if wrong.is_empty() && request_errors.is_empty() => {
@@ -92,31 +97,21 @@ fn root(request: &BuildRequest) -> Result<(Node, Option<&str>), Problem> {
     let text = match &request.template {
         TemplateSource::Json(value) => return Ok((Node::from_value(value), None)),
         TemplateSource::Text(text) => text,
+        // Those go to the other reader; one that gets here is a mistake of whoever made the request.
+        TemplateSource::Folder(_) => {
+            let pointer = request.option_pointer("/template");
+            let error = FieldProblem { pointer, ..FieldProblem::new("a folder is no JSON template") };
+            return Err(invalid_template(vec![error], 1));
+        }
     };
-    let start = text.trim_start_matches('\u{feff}').trim_start();
-    if start.is_empty() || start.starts_with(['{', '[', '"']) {
-        let root = reader::read(text).map_err(|error| error.into_problem(text))?;
-        return Ok((root, Some(text)));
+    match reader::read(text) {
+        Ok(root) => Ok((root, Some(text))),
+        Err(error) => {
+            let mut problem = error.into_problem(text);
+            problem.errors.iter_mut().for_each(|error| error.file.clone_from(&request.template_path));
+            Err(problem)
+        }
     }
-    let pointer = request.option_pointer("/template");
-    let words =
-        ["source", "build", "packer", "variable", "variables", "locals", "local", "data", "#", "//", "/*"];
-    if words.iter().any(|word| start.starts_with(word)) {
-        let detail = "HCL2 templates are not supported yet; send a JSON template".to_owned();
-        return Err(not_supported_yet(vec![FieldProblem {
-            pointer,
-            line: Some(1),
-            column: Some(1),
-            detail,
-        }]));
-    }
-    Err(reader::read(text).map_or_else(
-        |error| error.into_problem(text),
-        |root| {
-            let detail = format!("the template must be a JSON object, not {}", root.kind_name());
-            invalid_template(vec![FieldProblem { pointer, line: None, column: None, detail }], 1)
-        },
-    ))
 }
 
 /// A template that is being read.
@@ -141,25 +136,15 @@ impl<'a> Template<'a> {
             self.root_key(&member.name, member.at, &member.value);
         }
         let declarations = self.root.get("variables");
+        let given = var_files::given(self.request, self.folder, request_errors);
         let variables = variables::resolve(
             declarations,
-            &self.request.variables,
+            &given,
             |variables| self.facts(variables, None, true),
             &self.effort,
             self.findings,
+            request_errors,
         );
-        for name in self.request.variables.keys() {
-            if !variables.contains_key(name) {
-                let known = variables.keys().map(String::as_str);
-                let hint = or_did_you_mean(name, known, "declare it under `variables`");
-                request_errors.push(FieldProblem {
-                    pointer: self.request.option_pointer(&format!("/variables/{}", pointer_token(name))),
-                    line: None,
-                    column: None,
-                    detail: format!("the template declares no variable `{}`; {hint}", shorten(name)),
-                });
-            }
-        }
         let sensitive = self.sensitive(&variables);
         let general = Renderer::new(self.facts(variables.clone(), None, false), &self.effort);
         let builders = self.builders(&general)?;
@@ -195,10 +180,17 @@ impl<'a> Template<'a> {
         Facts {
             now: self.cx.now,
             variables,
-            env: if with_env { self.cx.env_allowed.clone() } else { BTreeMap::new() },
+            env: if with_env { self.env() } else { BTreeMap::new() },
             build,
             template_dir: folder.map_or_else(|| ".".to_owned(), |(folder, _)| folder.to_owned()),
         }
+    }
+
+    /// What the client passed on, and where it passed nothing, what the operator allowed.
+    fn env(&self) -> BTreeMap<String, String> {
+        let mut env = self.cx.env_allowed.clone();
+        env.extend(self.request.env.clone());
+        env
     }
 
     fn root_key(&self, name: &str, at: u32, value: &Node) {
@@ -280,7 +272,7 @@ impl<'a> Template<'a> {
     fn sensitive(&self, variables: &BTreeMap<String, String>) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         let Some(node) = self.root.get("sensitive-variables") else { return names };
-        for (name, pointer, at) in self.names(node, "sensitive-variables", "/sensitive-variables") {
+        for (name, ..) in self.names(node, "sensitive-variables", "/sensitive-variables") {
             if variables.contains_key(&name) {
                 names.insert(name);
             } else {
@@ -289,8 +281,8 @@ impl<'a> Template<'a> {
                     variables.keys().map(String::as_str),
                     "declare it under `variables`",
                 );
-                let detail = format!("there is no variable `{}` to keep secret; {hint}", shorten(&name));
-                self.findings.wrong(&pointer, at, detail);
+                let name = shorten(&name);
+                self.findings.notice(format!("there is no variable `{name}` to keep secret; {hint}"));
             }
         }
         names
@@ -412,6 +404,9 @@ impl<'a> Template<'a> {
             provisioners,
             error_cleanup,
             post_processors,
+            packer_name: None,
+            deferred: Vec::new(),
+            needs_data: false,
             secrets: secrets.into_inner().into_iter().map(SecretString::from).collect(),
         })
     }

@@ -151,14 +151,100 @@ fn variables_are_given_or_declared() {
     assert_eq!(name(&request), "x-X");
     request.variables.insert("base".to_owned(), "yy".to_owned());
     assert_eq!(name(&request), "yy-YY");
-    request.variables.insert("name".to_owned(), "a{{b".to_owned());
+    // As in Packer, a given value is a template like a default, and may be one that nobody declared.
+    request.variables.insert("name".to_owned(), "{{user `base`}}-{{user `bse`}}".to_owned());
     let problem = plan_error(&request);
-    assert!(problem.errors[0].detail.contains("cannot hold `{`"), "a given value is literal: {problem:?}");
-    request.variables.remove("name");
+    assert_eq!(problem.errors[0].pointer.as_deref(), Some("/variables/name"));
+    assert!(problem.errors[0].detail.contains("did you mean `base`?"), "{problem:?}");
     request.variables.insert("bse".to_owned(), "z".to_owned());
-    let problem = plan_error(&request);
-    assert_eq!(problem.errors[0].pointer.as_deref(), Some("/variables/bse"));
-    assert!(problem.errors[0].detail.contains("did you mean `base`?"));
+    let parsed = parsed(&request).unwrap();
+    assert_eq!(parsed.plan.runs[0].builder.omi_name(), Some("yy-z"));
+    assert!(parsed.plan.notices[0].contains("did you mean `base`?"), "{:?}", parsed.plan.notices);
+}
+
+#[test]
+fn variable_files_are_read_in_order_below_the_variables() {
+    let template = json!({
+        "variables": {"a": "default", "b": "default", "c": "default", "d": "default", "e": null},
+        "builders": [{
+            "type": "osc-bsu", "omi_name": "{{user `a`}} {{user `b`}} {{user `c`}} {{user `d`}} {{user `e`}}",
+            "vm_type": "t", "source_omi": "ami-1", "ssh_username": "o",
+        }],
+    });
+    let folder = ContextFolder::from_files([
+        ("one.json", &br#"{"b": "one", "c": "one", "d": "one", "e": null}"#[..], false),
+        ("vars/two.json", br#"{"c": "{{upper `two`}}", "d": "two", "e": 5, "unknown": true}"#, false),
+        ("bad.json", b"{\n  \"b\": [],\n  \"c\": {}\n}", false),
+        ("worse.json", b"{\n  \"b\" 5}", false),
+        ("x.pkrvars.hcl", b"b = 5", false),
+    ]);
+    let mut request = BuildRequest::new(TemplateSource::Json(template));
+    let files = |request: &mut BuildRequest, files: &[&str]| {
+        request.var_files = files.iter().map(ToString::to_string).collect();
+        plan(request, Some(&folder), &cx())
+    };
+    request.variables.insert("d".to_owned(), "given".to_owned());
+    let parsed = files(&mut request, &["one.json", "./vars/two.json"]).unwrap();
+    assert_eq!(parsed.plan.runs[0].builder.omi_name(), Some("default one TWO given 5"));
+    assert_eq!(
+        parsed.plan.notices,
+        ["the template declares no variable `unknown` of `vars/two.json`; declare it under `variables`"]
+    );
+    let places = |problem: Problem| -> Vec<(Option<String>, Option<String>, Option<u32>)> {
+        problem.errors.into_iter().map(|error| (error.pointer, error.file, error.line)).collect()
+    };
+    let text = |text: &str| Some(text.to_owned());
+    request.variables.insert("e".to_owned(), "given".to_owned());
+    for (names, expected) in [
+        (
+            &["one.json", "bad.json"][..],
+            vec![
+                (text("/var_files/1"), text("bad.json"), Some(2)),
+                (text("/var_files/1"), text("bad.json"), Some(3)),
+            ],
+        ),
+        (&["worse.json"], vec![(text("/var_files/0"), text("worse.json"), Some(2))]),
+        (&["x.pkrvars.hcl"], vec![(text("/var_files/0"), text("x.pkrvars.hcl"), Some(1))]),
+        (&["two.json"], vec![(text("/var_files/0"), None, None)]),
+        (&["vars"], vec![(text("/var_files/0"), None, None)]),
+    ] {
+        assert_eq!(places(files(&mut request, names).unwrap_err()), expected, "{names:?}");
+    }
+    let problem = plan(&request, None, &cx()).unwrap_err();
+    assert!(problem.errors[0].detail.contains("came without files"), "{problem:?}");
+}
+
+#[test]
+fn the_clients_environment_goes_before_the_servers() {
+    let template = json!({
+        "variables": {"a": "{{env `OSC_ACCESS_KEY`}}", "b": "{{env `USER`}}", "c": "x{{env `HOME`}}", "PKR": "p"},
+        "builders": [{
+            "type": "osc-bsu", "omi_name": "{{user `a`}} {{user `b`}} {{user `c`}} {{user `PKR`}}", "vm_type": "t",
+            "source_omi": "ami-1", "ssh_username": "o",
+        }],
+    });
+    let mut request = BuildRequest::new(TemplateSource::Json(template));
+    for (name, value) in [("OSC_ACCESS_KEY", "mine"), ("USER", "{{me}}"), ("PKR_VAR_PKR", "q")] {
+        request.env.insert(name.to_owned(), value.to_owned());
+    }
+    request.env.insert("USER".to_owned(), "me".to_owned());
+    let parsed = parsed(&request).unwrap();
+    assert_eq!(parsed.plan.runs[0].builder.omi_name(), Some("mine me x p"));
+    assert!(parsed.plan.notices[0].contains("`HOME` is not set"), "{:?}", parsed.plan.notices);
+    assert_eq!(parsed.plan.notices.len(), 1);
+}
+
+#[test]
+fn a_long_chain_of_variables_is_refused_and_does_not_overflow() {
+    let chain = |length: usize| {
+        let mut variables: BTreeMap<String, String> = (1..length)
+            .map(|n| (format!("v{:03}", 999 - n), format!("{{{{user `v{:03}`}}}}", 1000 - n)))
+            .collect();
+        variables.insert("v999".to_owned(), "x".to_owned());
+        BuildRequest::new(TemplateSource::Json(json!({"variables": variables, "builders": [builder("a")]})))
+    };
+    assert!(parsed(&chain(100)).is_ok());
+    assert!(plan_error(&chain(256)).errors[0].detail.contains("in a row"));
 }
 
 #[test]
@@ -331,8 +417,6 @@ fn pointers_lead_into_the_body_that_was_sent() {
 #[test]
 fn other_languages_and_broken_text_are_told_apart() {
     for (text, code) in [
-        ("source \"osc-bsu\" \"a\" {}", "not_supported_yet"),
-        ("# comment\nbuild {}", "not_supported_yet"),
         ("{\"builders\": [}", "invalid_json"),
         ("hello", "invalid_json"),
         ("", "invalid_json"),
@@ -343,6 +427,37 @@ fn other_languages_and_broken_text_are_told_apart() {
     }
     let problem = plan_error(&request("{\n  \"builders\": [\n  }\n"));
     assert_eq!((problem.errors[0].line, problem.errors[0].column), (Some(3), Some(3)));
+    assert_eq!(problem.errors[0].file, None);
+}
+
+#[test]
+fn the_language_is_told_by_the_files_name_or_the_text() {
+    for (path, text, is_hcl2) in [
+        (None, "source \"osc-bsu\" \"a\" {}", true),
+        (None, "\u{feff}\n # comment\nbuild {}", true),
+        (None, "\u{feff} {\"builders\": []}", false),
+        (None, "", false),
+        (Some("a.pkr.hcl"), "{", true),
+        (Some("a.pkr.json"), "{}", true),
+        (Some("a.json"), "hello", false),
+        (Some("template"), "hello", true),
+        (Some("template"), "{}", false),
+    ] {
+        let mut request = request(text);
+        request.template_path = path.map(str::to_owned);
+        assert_eq!(request.is_hcl2(), is_hcl2, "{path:?} {text}");
+    }
+    assert!(!BuildRequest::new(TemplateSource::Json(json!({}))).is_hcl2());
+}
+
+#[test]
+fn errors_in_a_file_name_it() {
+    for (text, line) in [("{\"builders\": [}", 1), ("{\n\"builders\": [{}]}", 2)] {
+        let mut request = request(text);
+        request.template_path = Some("sub/web.json".to_owned());
+        let error = &plan_error(&request).errors[0];
+        assert_eq!((error.file.as_deref(), error.line), (Some("sub/web.json"), Some(line)));
+    }
 }
 
 #[test]

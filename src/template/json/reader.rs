@@ -3,7 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::{Problem, problem::FieldProblem};
+use crate::{
+    domain::{Problem, problem::FieldProblem},
+    template::envelope::shorten,
+};
 
 /// Deeper nesting than any template needs.
 const MAX_DEPTH: usize = 64;
@@ -35,6 +38,8 @@ pub enum Kind {
     Array(Vec<Node>),
     /// Names and values, in order.
     Object(Vec<Member>),
+    /// Known once a data source has been asked; never read from text.
+    Unknown,
 }
 
 /// One entry of an object.
@@ -79,6 +84,7 @@ impl Node {
             Kind::String(_) => "a text",
             Kind::Array(_) => "a list",
             Kind::Object(_) => "an object",
+            Kind::Unknown => "a value that is not known yet",
         }
     }
 
@@ -107,7 +113,7 @@ impl Node {
     /// The same value for serde.
     pub fn to_value(&self) -> Value {
         match &self.kind {
-            Kind::Null => Value::Null,
+            Kind::Null | Kind::Unknown => Value::Null,
             Kind::Bool(value) => Value::Bool(*value),
             Kind::Number(number) => serde_json::from_str(number).unwrap_or(Value::Null),
             Kind::String(text) => Value::String(text.clone()),
@@ -142,10 +148,9 @@ impl ReadError {
             format!("Line {line}, column {column}: {}.", self.detail),
         )
         .with_errors(vec![FieldProblem {
-            pointer: None,
             line: Some(line),
             column: Some(column),
-            detail: self.detail,
+            ..FieldProblem::new(self.detail)
         }])
     }
 }
@@ -275,9 +280,11 @@ impl Reader<'_> {
             let name = self.string()?;
             self.skip_space();
             if self.peek() != Some(b':') {
-                return Err(
-                    self.wrong(format!("`:` was expected after the name `{name}`, not {}", self.found()))
-                );
+                return Err(self.wrong(format!(
+                    "`:` was expected after the name `{}`, not {}",
+                    shorten(&name),
+                    self.found()
+                )));
             }
             self.at += 1;
             self.skip_space();
@@ -309,7 +316,10 @@ impl Reader<'_> {
                 let (line, _) = position(self.text, pair[0].at as usize);
                 Err(ReadError {
                     at: pair[1].at as usize,
-                    detail: format!("`{}` is given twice in one object, first in line {line}", pair[1].name),
+                    detail: format!(
+                        "`{}` is given twice in one object, first in line {line}",
+                        shorten(&pair[1].name)
+                    ),
                 })
             }
         }

@@ -7,16 +7,31 @@ use super::{
     pointer_token,
     reader::{Kind, Node},
 };
-use crate::template::{
-    envelope::shorten,
-    options::fields::Findings,
-    render::{Effort, Renderer, Scope, functions::Facts, variables_named},
+use crate::{
+    domain::problem::FieldProblem,
+    template::{
+        envelope::shorten,
+        options::fields::Findings,
+        render::{Effort, Renderer, Scope, functions::Facts, keep_fields, variables_named},
+        suggest::or_did_you_mean,
+    },
 };
 
 /// Bytes of a variable's value.
-const MAX_VALUE: usize = 64 * 1024;
-/// Declarations in a template.
-const MAX_DECLARED: usize = 256;
+pub const MAX_VALUE: usize = 64 * 1024;
+/// Declarations in a template, and values from variable files.
+pub const MAX_DECLARED: usize = 256;
+/// Variables that lead to each other in a row. Each is a frame on the stack; Packer gives up at this number too.
+const MAX_CHAIN: usize = 100;
+
+/// A value that the request gives.
+#[derive(Debug)]
+pub struct Given {
+    /// A template, as the default of a declaration is.
+    pub value: String,
+    /// Where it stands, with an empty detail.
+    pub place: FieldProblem,
+}
 
 /// A declaration.
 struct Declared<'a> {
@@ -26,25 +41,36 @@ struct Declared<'a> {
     at: u32,
 }
 
-/// Finds the value of every declared variable.
+/// Finds the value of every variable that is declared or given. As in Packer, a given one needs no declaration.
 pub fn resolve(
     declarations: Option<&Node>,
-    given: &BTreeMap<String, String>,
+    given: &BTreeMap<String, Given>,
     facts: impl Fn(BTreeMap<String, String>) -> Facts,
     effort: &Rc<Effort>,
     findings: &Findings,
+    errors: &mut Vec<FieldProblem>,
 ) -> BTreeMap<String, String> {
     let declared = declarations.map(|node| declared(node, findings)).unwrap_or_default();
+    for (name, Given { place, .. }) in given.iter().filter(|(name, _)| !declared.contains_key(name.as_str()))
+    {
+        let hint = or_did_you_mean(name, declared.keys().copied(), "declare it under `variables`");
+        let place = place.file.as_ref().map(|file| format!(" of `{file}`")).unwrap_or_default();
+        let name = shorten(name);
+        findings.notice(format!("the template declares no variable `{name}`{place}; {hint}"));
+    }
+    let mut names: Vec<&str> = declared.keys().copied().chain(given.keys().map(String::as_str)).collect();
+    names.sort_unstable();
+    names.dedup();
     let mut resolver = Resolver {
         declared,
         given,
         facts: &facts,
         effort,
         findings,
+        errors,
         values: BTreeMap::new(),
         open: Vec::new(),
     };
-    let names: Vec<&str> = resolver.declared.keys().copied().collect();
     for name in names {
         resolver.value(name);
     }
@@ -89,12 +115,13 @@ fn declared<'a>(node: &'a Node, findings: &Findings) -> BTreeMap<&'a str, Declar
 
 struct Resolver<'a, F> {
     declared: BTreeMap<&'a str, Declared<'a>>,
-    given: &'a BTreeMap<String, String>,
+    given: &'a BTreeMap<String, Given>,
     facts: &'a F,
     effort: &'a Rc<Effort>,
     findings: &'a Findings,
+    errors: &'a mut Vec<FieldProblem>,
     values: BTreeMap<String, String>,
-    /// The variables whose defaults led here.
+    /// The variables whose values led here.
     open: Vec<&'a str>,
 }
 
@@ -107,8 +134,13 @@ impl<'a, F: Fn(BTreeMap<String, String>) -> Facts> Resolver<'a, F> {
         let value = match self.find(name) {
             Ok(value) => value,
             Err(detail) => {
-                if let Some(declared) = self.declared.get(name) {
-                    self.findings.wrong(&declared.pointer, declared.at, detail);
+                match (self.given.get(name), self.declared.get(name)) {
+                    (Some(Given { place, .. }), _) => {
+                        let detail = format!("the value of the variable `{}`: {detail}", shorten(name));
+                        self.errors.push(FieldProblem { detail, ..place.clone() });
+                    }
+                    (None, Some(declared)) => self.findings.wrong(&declared.pointer, declared.at, detail),
+                    (None, None) => {}
                 }
                 String::new()
             }
@@ -117,37 +149,46 @@ impl<'a, F: Fn(BTreeMap<String, String>) -> Facts> Resolver<'a, F> {
     }
 
     fn find(&mut self, name: &'a str) -> Result<String, String> {
-        if let Some(given) = self.given.get(name) {
-            return Ok(given.clone());
-        }
-        let Some(default) = self.declared.get(name).and_then(|declared| declared.default) else {
-            return Err(format!(
-                "the variable `{}` has no default, so the request must give it a value",
-                shorten(name)
-            ));
+        let source = match (self.given.get(name), self.declared.get(name)) {
+            (Some(given), _) => given.value.as_str(),
+            (None, Some(Declared { default: Some(default), .. })) => default,
+            _ => {
+                return Err(format!(
+                    "the variable `{}` has no default, so the request must give it a value",
+                    shorten(name)
+                ));
+            }
         };
+        let source = keep_fields(source);
         let mut used = BTreeMap::new();
         self.open.push(name);
-        let result = self.used(default, &mut used);
+        let result = self.used(&source, &mut used);
         self.open.pop();
         result?;
-        let value = Renderer::new((self.facts)(used), self.effort).now(default, Scope::Variables)?;
+        let value = Renderer::new((self.facts)(used), self.effort).now(&source, Scope::Variables)?;
         if value.len() > MAX_VALUE {
             return Err(format!("the variable `{}` is longer than {MAX_VALUE} bytes", shorten(name)));
         }
         Ok(value)
     }
 
-    /// The values of the variables that a default names.
-    fn used(&mut self, default: &str, used: &mut BTreeMap<String, String>) -> Result<(), String> {
-        for other in variables_named(default)? {
-            let Some((other, _)) = self.declared.get_key_value(other.as_str()) else { continue };
-            let other: &'a str = other;
+    /// The values of the variables that a value names.
+    fn used(&mut self, source: &str, used: &mut BTreeMap<String, String>) -> Result<(), String> {
+        for other in variables_named(source)? {
+            let declared = self.declared.get_key_value(other.as_str()).map(|(name, _)| *name);
+            let given = || self.given.get_key_value(other.as_str()).map(|(name, _)| name.as_str());
+            let Some(other) = declared.or_else(given) else {
+                let known = self.declared.keys().copied();
+                let hint = or_did_you_mean(&other, known, "declare it under `variables`");
+                return Err(format!("there is no variable `{}`; {hint}", shorten(&other)));
+            };
             if let Some(start) = self.open.iter().position(|open| *open == other) {
                 let circle: Vec<&str> = self.open[start..].iter().copied().chain([other]).collect();
                 return Err(format!("the variables refer to each other in a circle: {}", circle.join(" → ")));
             }
-            // Each open default is a frame on the stack; 256 declarations bound it.
+            if self.open.len() > MAX_CHAIN {
+                return Err(format!("more than {MAX_CHAIN} variables refer to each other in a row"));
+            }
             self.value(other);
             used.insert(other.to_owned(), self.values.get(other).cloned().unwrap_or_default());
         }

@@ -4,6 +4,7 @@
 mod access;
 mod block_device;
 mod bsu;
+mod data_omi;
 pub mod fields;
 mod file;
 mod files;
@@ -18,6 +19,7 @@ mod table;
 mod vm;
 
 pub use bsu::bsu;
+pub use data_omi::data_omi;
 pub use post_processor::post_processor;
 pub use provisioner::{COMMON, provisioner};
 

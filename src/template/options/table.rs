@@ -75,6 +75,16 @@ pub const BSU: [(&str, Treatment); 48] = [
     ("from_scratch", Never("it belongs to `osc-chroot`")),
 ];
 
+/// Options of the data source `outscale-omi`.
+pub const DATA_OMI: [(&str, Treatment); 6] = [
+    ("x509_cert_path", NotYet),
+    ("x509_key_path", NotYet),
+    ("profile", NotYet),
+    ("mfa_code", Ignored(UNUSED)),
+    ("token", Ignored(UNUSED)),
+    ("skip_metadata_api_check", Ignored(UNUSED)),
+];
+
 /// Keys of `launch_block_device_mappings`.
 pub const BLOCK_DEVICE: [(&str, Treatment); 2] = [
     ("tags", Never("tag the volumes with `run_volume_tags`")),

@@ -25,6 +25,13 @@ pub enum Scope {
     Checksum,
 }
 
+/// What stands for an HCL2 expression that waits for the VM: `{{hcl 0}}`.
+pub const DEFERRED: &str = "hcl";
+
+/// What is said about a value that comes too late.
+const NEEDED_BEFORE: &str =
+    "the value depends on `build`, which is known once the VM runs; this option is needed before that";
+
 const TAG_FIELDS: [&str; 4] = ["BuildRegion", "SourceOMI", "SourceOMIName", "SourceOMITags"];
 const COMMAND_FIELDS: [&str; 3] = ["Path", "Vars", "EnvVarFile"];
 const LOCAL_COMMAND_FIELDS: [&str; 3] = ["Script", "Command", "Vars"];
@@ -54,12 +61,12 @@ impl Scope {
     }
 }
 
-/// Looks at the whole tree.
+/// Looks at the whole tree. `has_deferred`: it may stand for HCL2 expressions (`{{hcl 0}}`).
 ///
 /// # Errors
 /// Says what cannot be used here.
-pub fn check(tree: &ListNode, scope: Scope) -> Result<(), String> {
-    Check { scope, fields: scope.fields() }.list(tree, true)
+pub fn check(tree: &ListNode, scope: Scope, has_deferred: bool) -> Result<(), String> {
+    Check { scope, fields: scope.fields(), has_deferred }.list(tree, true)
 }
 
 /// Whether any node repeats or keeps a value, so that a short template could do much work.
@@ -124,6 +131,7 @@ fn in_pipe(pipe: &PipeNode, names: &mut Vec<String>) -> Result<(), String> {
 struct Check {
     scope: Scope,
     fields: Vec<&'static str>,
+    has_deferred: bool,
 }
 
 impl Check {
@@ -212,6 +220,9 @@ impl Check {
         }
         if name == "build" {
             return self.build(arguments, is_piped);
+        }
+        if name == DEFERRED && self.has_deferred {
+            return if self.scope.has_build() { Ok(()) } else { Err(NEEDED_BEFORE.to_owned()) };
         }
         if let Some(why) = refusal(name) {
             return Err(format!("the function `{name}` {why}"));

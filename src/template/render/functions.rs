@@ -1,13 +1,16 @@
 //! The functions of Packer's templates. Which of them exist, where each may be used, and what they answer. None of
 //! them can make a text grow without bound.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use chrono::{DateTime, Utc};
 use gotmpl::{FuncMap, Template, TemplateError, Value};
 
 use super::layout;
-use crate::template::suggest::or_did_you_mean;
+use crate::template::{envelope::shorten, suggest::or_did_you_mean};
 
 /// Most bytes that a function takes or gives.
 const MAX_BYTES: usize = 256 * 1024;
@@ -16,9 +19,9 @@ const MAX_BYTES: usize = 256 * 1024;
 pub const PACKER_VERSION: &str = "1.16.0";
 
 /// Go's own functions that are offered.
-pub const BUILTINS: [&str; 15] = [
-    "and", "eq", "ge", "gt", "index", "le", "len", "lt", "ne", "not", "or", "print", "printf", "println",
-    "slice",
+pub const BUILTINS: [&str; 18] = [
+    "and", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not", "or", "print", "printf",
+    "println", "slice", "urlquery",
 ];
 
 /// Functions of their arguments alone; they work at any time.
@@ -26,11 +29,12 @@ pub const PURE: [&str; 7] =
     ["upper", "lower", "replace", "replace_all", "split", "clean_resource_name", "clean_omi_name"];
 
 /// Functions of the request; what they say is known when it is read.
-pub const REQUEST: [&str; 10] = [
+pub const REQUEST: [&str; 11] = [
     "user",
     "env",
     "timestamp",
     "isotime",
+    "strftime",
     "uuid",
     "build_name",
     "build_type",
@@ -58,15 +62,32 @@ pub struct Facts {
     pub template_dir: String,
 }
 
+/// What the user should know though it is no error, said once.
+#[derive(Debug, Default)]
+pub struct Notices(Mutex<BTreeSet<String>>);
+
+impl Notices {
+    fn add(&self, notice: String) {
+        let mut notices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if notices.len() < 100 {
+            notices.insert(notice);
+        }
+    }
+
+    /// All of them, in the order of the alphabet.
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
 /// Why a function is known but not to be had, if it is so.
 pub fn refusal(name: &str) -> Option<&'static str> {
     match name {
         "consul_key" | "vault" | "aws_secretsmanager" | "aws_secretsmanager_raw" => {
             Some("is not supported yet; pass the secret as a sensitive variable")
         }
-        "strftime" => Some("is not supported yet; use `isotime` with a Go layout"),
         "sed" => Some("was removed from Packer; use `replace_all`"),
-        "html" | "js" | "urlquery" | "call" => Some("is not offered here"),
+        "call" => Some("is not offered here: there is nothing that could be called"),
         _ => None,
     }
 }
@@ -132,38 +153,55 @@ pub fn pure() -> FuncMap {
         Ok(arguments.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ") + "\n")
     });
     add(&mut map, "printf", printf);
+    escaper(&mut map, "html", gotmpl::html_escape);
+    escaper(&mut map, "js", gotmpl::js_escape);
+    escaper(&mut map, "urlquery", gotmpl::url_encode);
     map
 }
 
+/// The engine's own, but bounded: each makes a text up to six times as long.
+fn escaper(map: &mut FuncMap, name: &'static str, escape: fn(&str) -> String) {
+    add(map, name, move |arguments| {
+        Ok(escape(&arguments.iter().map(ToString::to_string).collect::<String>()))
+    });
+}
+
 /// All functions that a request can use early.
-pub fn of_request(facts: &Arc<Facts>) -> FuncMap {
+pub fn of_request(facts: &Arc<Facts>, notices: &Arc<Notices>) -> FuncMap {
     let mut map = pure();
-    let shared = Arc::clone(facts);
+    let (shared, told) = (Arc::clone(facts), Arc::clone(notices));
     add(&mut map, "user", move |arguments| {
         let name = text("user", arguments, 0, 1)?;
-        shared.variables.get(name).cloned().ok_or_else(|| {
+        Ok(shared.variables.get(name).cloned().unwrap_or_else(|| {
             let known = shared.variables.keys().map(String::as_str);
-            format!(
-                "there is no variable `{name}`; {}",
-                or_did_you_mean(name, known, "declare it under `variables`")
-            )
-        })
+            let hint = or_did_you_mean(name, known, "declare it under `variables`");
+            told.add(format!(
+                "there is no variable `{}`, so it is empty, as in Packer; {hint}",
+                shorten(name)
+            ));
+            String::new()
+        }))
     });
-    let shared = Arc::clone(facts);
+    let (shared, told) = (Arc::clone(facts), Arc::clone(notices));
     add(&mut map, "env", move |arguments| {
         let name = text("env", arguments, 0, 1)?;
-        shared.env.get(name).cloned().ok_or_else(|| {
-            format!(
-                "the environment variable `{name}` of your machine is not here, and this server does not offer one of \
-                 that name; give the value as a variable"
-            )
-        })
+        Ok(shared.env.get(name).cloned().unwrap_or_else(|| {
+            told.add(format!(
+                "the environment variable `{}` is not set, so it is empty, as in Packer; pass it on with the request's \
+                 `env`, as `fournil build` does with what is set where it runs",
+                shorten(name)
+            ));
+            String::new()
+        }))
     });
     let now = facts.now;
     add(&mut map, "timestamp", move |_| Ok(now.timestamp().to_string()));
     add(&mut map, "isotime", move |arguments| match arguments {
         [] => Ok(layout::format(&now, layout::RFC3339)),
         _ => Ok(layout::format(&now, text("isotime", arguments, 0, 1)?)),
+    });
+    add(&mut map, "strftime", move |arguments| {
+        Ok(layout::strftime(&now, text("strftime", arguments, 0, 1)?))
     });
     add(&mut map, "uuid", |_| Ok(uuid::Uuid::now_v7().to_string()));
     let shared = Arc::clone(facts);

@@ -7,9 +7,9 @@ pub mod functions;
 mod layout;
 mod rewrite;
 
-use std::{cell::Cell, collections::BTreeMap, fmt, rc::Rc, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, fmt, path::PathBuf, rc::Rc, sync::Arc};
 
-pub use check::Scope;
+pub use check::{DEFERRED, Scope};
 use functions::Facts;
 use gotmpl::{
     FuncMap, Template, TemplateError, ToValue, Value,
@@ -48,6 +48,10 @@ pub struct LateData {
     pub vars: BTreeMap<String, String>,
     /// `{{build "ID"}}`, also as `{{.ID}}`.
     pub generated: BTreeMap<String, String>,
+    /// What `{{hcl 0}}` and so on stand for.
+    pub deferred: Arc<[crate::hcl::Deferred]>,
+    /// The uploaded folder as it lies unpacked, for functions that read files.
+    pub files: Option<PathBuf>,
 }
 
 /// Renders a text of a plan that is a late template.
@@ -56,6 +60,7 @@ pub struct LateData {
 /// A sentence that says what the template lacks. A template that passed [`super::parse`] fails only if a value it asks
 /// for was not given.
 pub fn render_late(template: &str, data: &LateData) -> Result<String, String> {
+    let template = &*super::hcl::fill_in(template, data)?;
     if !template.contains("{{") {
         return Ok(template.to_owned());
     }
@@ -89,6 +94,7 @@ pub struct Renderer {
     functions: FuncMap,
     depends_on_build: Cell<bool>,
     effort: Rc<Effort>,
+    has_deferred: bool,
 }
 
 /// How much a request has made us render; shared by its renderers.
@@ -96,14 +102,29 @@ pub struct Renderer {
 pub struct Effort {
     loops: Cell<u32>,
     renders: Cell<u32>,
+    notices: Arc<functions::Notices>,
+}
+
+impl Effort {
+    /// What the user should know of the texts that were rendered.
+    pub fn notices(&self) -> Vec<String> {
+        self.notices.all()
+    }
 }
 
 impl Renderer {
     /// A renderer that answers from these facts.
     pub fn new(facts: Facts, effort: &Rc<Effort>) -> Self {
         let facts = Arc::new(facts);
-        let functions = functions::of_request(&facts);
-        Self { functions, depends_on_build: Cell::new(false), effort: Rc::clone(effort) }
+        let functions = functions::of_request(&facts, &effort.notices);
+        Self { functions, depends_on_build: Cell::new(false), effort: Rc::clone(effort), has_deferred: false }
+    }
+
+    /// The same for texts of an HCL2 template, in which `{{hcl 0}}` stands for an expression that waits for the VM.
+    #[must_use]
+    pub fn with_deferred(mut self) -> Self {
+        self.has_deferred = true;
+        self
     }
 
     /// Whether any text since the last call named the build, so that it differs from build to build.
@@ -160,7 +181,7 @@ impl Renderer {
         if !defines.is_empty() {
             return Err("`define` and `block` are not offered here; write the text out".to_owned());
         }
-        check::check(&tree, scope)?;
+        check::check(&tree, scope, self.has_deferred)?;
         if check::has_loop_or_variable(&tree) {
             self.effort.loops.set(self.effort.loops.get() + 1);
             let is_too_much = source.len() > MAX_SOURCE_WITH_RANGE || self.effort.loops.get() > MAX_LOOPS;
@@ -212,6 +233,30 @@ pub fn variables_named(source: &str) -> Result<Vec<String>, String> {
     let (tree, _) =
         Parser::new(source, "{{", "}}").and_then(Parser::parse).map_err(|error| message(&error))?;
     check::variables_named(&tree)
+}
+
+/// Keeps `{{.Field}}` in the value of a variable as it stands, which Packer does, for it has a meaning only where the value
+/// is used, if at all.
+pub fn keep_fields(source: &str) -> String {
+    let mut kept = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{{") {
+        let inside = &rest[start + 2..];
+        let space = inside.chars().next().filter(|c| c.is_whitespace()).map_or(0, char::len_utf8);
+        let end = inside.find("}}").filter(|end| !inside[..*end].contains(['`', '\n']));
+        let end = end.filter(|_| inside[space..].starts_with('.'));
+        let (before, after) = rest.split_at(start + 2 + end.map_or(0, |end| end + 2));
+        match end {
+            Some(_) => {
+                kept.push_str(&before[..start]);
+                kept.push_str(&format!("{{{{`{}`}}}}", &before[start..]));
+            }
+            None => kept.push_str(before),
+        }
+        rest = after;
+    }
+    kept.push_str(rest);
+    kept
 }
 
 fn compile(source: &str, functions: FuncMap) -> Result<Template, String> {

@@ -49,6 +49,19 @@ fn packers_functions_answer() {
         ("{{/* a {{end}} comment */}}x", "x"),
         ("a {{- ` b ` -}} c", "a b c"),
         ("{{len `abc`}}", "3"),
+        ("{{strftime `%Y%m%d`}}-{{strftime \"%H\"}}", "20260202-02"),
+        ("{{html `<a> & \"b\"`}}", "&lt;a&gt; &amp; &#34;b&#34;"),
+        ("{{js `it's <b>`}}", "it\\'s \\u003Cb\\u003E"),
+        ("{{urlquery `a b&c` `/d`}}", "a+b%26c%2Fd"),
+        ("{{ `region` | user | printf `%s-%s` (user `region`) }}", "eu-west-2-eu-west-2"),
+        ("{{upper (replace_all `-` `_` (user `region`))}}", "EU_WEST_2"),
+        ("{{- /* comment with }} and {{end}} */ -}} x", "x"),
+        ("a {{- /* c */ -}} b", "ab"),
+        ("{{if false}}a{{else if true}}b{{else}}c{{end}}", "b"),
+        ("{{with user `region`}}{{.}}!{{end}}", "eu-west-2!"),
+        ("{{and 1 0}} {{or `` `b`}} {{not true}} {{index `abc` 1}} {{slice `abc` 1 2}}", "0 b false 98 b"),
+        ("{{\"tab\\tand \\u00e9\"}}", "tab\tand é"),
+        ("}} and { stay", "}} and { stay"),
     ] {
         // gotmpl's range over a text is its own matter; everything else must agree.
         if !source.contains("range") {
@@ -62,14 +75,14 @@ fn packers_functions_answer() {
 #[test]
 fn mistakes_are_named() {
     for (source, expected) in [
-        ("{{user `regoin`}}", "did you mean `region`?"),
         ("{{usr `region`}}", "did you mean `user`?"),
         ("{{if false}}{{frobnicate}}{{end}}", "there is no function `frobnicate`"),
         ("{{vault `a` `b`}}", "`vault` is not supported yet"),
         ("{{consul_key `a`}}", "not supported yet"),
-        ("{{strftime `%Y`}}", "use `isotime`"),
         ("{{sed `a`}}", "removed from Packer"),
-        ("{{html `a`}}", "not offered"),
+        ("{{call `a`}}", "not offered"),
+        ("{{strftime}}", "takes 1 argument(s), not 0"),
+        ("{{aws_secretsmanager `a` `b`}}", "not supported yet"),
         ("{{env `PATH`}}", "under `variables` only"),
         ("{{build `ID`}}", "only in the commands"),
         ("{{.SourceOMI}}", "`.SourceOMI` has no value here"),
@@ -89,7 +102,32 @@ fn mistakes_are_named() {
         let error = now(source).unwrap_err();
         assert!(error.contains(expected), "{source}: {error}");
     }
-    assert!(renderer().now("{{env `PATH`}}", Scope::Variables).unwrap_err().contains("does not offer"));
+}
+
+#[test]
+fn what_is_not_set_is_empty_and_told() {
+    let effort = Rc::<Effort>::default();
+    let facts = Facts { variables: [("region".to_owned(), "x".to_owned())].into(), ..Facts::default() };
+    let renderer = Renderer::new(facts, &effort);
+    assert_eq!(renderer.now("a{{env `PATH`}}b", Scope::Variables).as_deref(), Ok("ab"));
+    assert_eq!(renderer.now("a{{user `regoin`}}b", Scope::Option).as_deref(), Ok("ab"));
+    assert_eq!(renderer.later("{{user `regoin`}}{{.ID}}", Scope::Script).as_deref(), Ok("{{.ID}}"));
+    let notices = effort.notices();
+    assert_eq!(notices.len(), 2);
+    assert!(notices[0].contains("`PATH` is not set"), "{notices:?}");
+    assert!(notices[1].contains("did you mean `region`?"), "{notices:?}");
+}
+
+#[test]
+fn fields_in_values_of_variables_stay_as_they_are() {
+    for (source, expected) in [
+        ("{{.Vars}} {{ .Path }}x", "{{`{{.Vars}}`}} {{`{{ .Path }}`}}x"),
+        ("{{user `a`}}{{.ID}}", "{{user `a`}}{{`{{.ID}}`}}"),
+        ("{{  .ID}}{{. }", "{{  .ID}}{{. }"),
+        ("{{é.}}{{", "{{é.}}{{"),
+    ] {
+        assert_eq!(keep_fields(source), expected);
+    }
 }
 
 #[test]
@@ -134,6 +172,7 @@ fn late_data_fills_what_was_left() {
         builder_type: "osc-bsu".to_owned(),
         vars: [("Path".to_owned(), "/tmp/s.sh".to_owned()), ("Vars".to_owned(), "A='1' ".to_owned())].into(),
         generated: [("ID".to_owned(), "i-1".to_owned())].into(),
+        ..LateData::default()
     };
     for (source, expected) in [
         ("no template", "no template"),
@@ -173,6 +212,7 @@ fn no_template_costs_much_time_or_memory() {
         "{{user `long`}}".repeat(1000),
         "{{`a`}}".repeat(20_000),
         "x{{".repeat(1_000_000),
+        format!("{{{{{}`<`}}}}", "js (".repeat(20)) + &")".repeat(20),
     ] {
         let shown: String = source.chars().take(60).collect();
         assert!(now(&source).is_err(), "{shown}");
