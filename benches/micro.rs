@@ -59,7 +59,9 @@ fn template(builders: usize, provisioners: usize) -> Vec<u8> {
 
 /// The same as HCL2, with a value that only the VM makes known, and one that differs from source to source.
 fn hcl2(sources: usize, provisioners: usize) -> String {
-    let mut text = String::from("variable \"team\" {\n  type    = string\n  default = \"web\"\n}\nlocals { stamp = \"{{timestamp}}\" }\n");
+    let mut text = String::from(
+        "variable \"team\" {\n  type    = string\n  default = \"web\"\n}\nlocals { stamp = \"{{timestamp}}\" }\n",
+    );
     let mut add = |line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("texts grow");
     for number in 0..sources {
         add(format_args!(
@@ -115,7 +117,8 @@ fn plans(criterion: &mut Criterion) {
                 .expect("the template is right")
         };
         assert_eq!(plan(&text).plan.runs.len(), builders);
-        let id = BenchmarkId::from_parameter(format!("HCL2: {builders} sources, {provisioners} provisioners"));
+        let id =
+            BenchmarkId::from_parameter(format!("HCL2: {builders} sources, {provisioners} provisioners"));
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(id, |bencher| bencher.iter(|| plan(black_box(&text))));
     }

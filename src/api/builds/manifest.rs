@@ -38,6 +38,7 @@ pub async fn manifest(
             Some(last) => last.artifact_id = format!("{},{artifact_id}", last.artifact_id),
             None => builds.push(ManifestBuild {
                 name: row.run,
+                run: None,
                 builder_type: builder_type(&row.builder),
                 build_time: Some(row.finished_at.map_or(0, |end| end.timestamp())),
                 files: None,
