@@ -12,6 +12,7 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
+pub use crate::domain::Capability;
 use crate::{
     credentials::{
         endpoints::{AllowedEndpoints, HostPattern},
@@ -115,38 +116,6 @@ pub struct Limits {
     pub log_line: u64,
     /// The log of one build.
     pub log_build: u64,
-}
-
-/// Something that templates make the worker's host do, off until the operator turns it on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Capability {
-    /// Attach volumes to the worker's own VM and work in them (`osc-chroot`).
-    Chroot,
-    /// Run commands on the worker's host (`shell-local`).
-    ShellLocal,
-    /// Run Ansible on the worker's host.
-    Ansible,
-}
-
-impl Capability {
-    /// Every one there is.
-    pub const ALL: &'static [Self] = &[Self::Chroot, Self::ShellLocal, Self::Ansible];
-
-    /// The word in the configuration and in `workers.capabilities`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Chroot => "chroot",
-            Self::ShellLocal => "shell-local",
-            Self::Ansible => "ansible",
-        }
-    }
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// Why fournil cannot be started like this.

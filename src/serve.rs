@@ -74,6 +74,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
         archive_bytes: usize::try_from(config.limits.archive).unwrap_or(usize::MAX),
         build_timeout: config.build_timeout,
         env_allowed: exposed(&config.env_allowed),
+        capabilities: config.capabilities.clone(),
         ..ApiLimits::default()
     };
     let state = AppState::new(pool.clone(), hub, vault.clone(), limits, Clock::system(), drain.clone());

@@ -15,7 +15,11 @@ pub mod problem;
 mod sse;
 pub mod workers;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -41,6 +45,7 @@ pub use problem::ApiError;
 
 use crate::{
     credentials::vault::Vault,
+    domain::Capability,
     logs::LogHub,
     template::{ContextLimits, ParseLimits, RequestLimits},
 };
@@ -67,6 +72,8 @@ pub struct ApiLimits {
     pub hosts: Vec<String>,
     /// What `{{env}}` can read in a template.
     pub env_allowed: BTreeMap<String, String>,
+    /// What templates may make the workers' hosts do.
+    pub capabilities: BTreeSet<Capability>,
     /// Of the request's options.
     pub request: RequestLimits,
     /// Of the uploaded folder.
@@ -86,6 +93,7 @@ impl Default for ApiLimits {
             build_timeout: Duration::from_secs(12 * 3600),
             hosts: Vec::new(),
             env_allowed: BTreeMap::new(),
+            capabilities: BTreeSet::new(),
             request: RequestLimits::default(),
             context: ContextLimits::default(),
             parse: ParseLimits::default(),

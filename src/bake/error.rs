@@ -41,6 +41,9 @@ pub enum StepError {
     /// Another worker had begun to provision the VM: that cannot be resumed, the run needs a fresh VM.
     #[error("interrupted while provisioning")]
     Interrupted,
+    /// A post-processor failed; what the run made is complete, and stays.
+    #[error("{}", .0.detail)]
+    PostProcess(Box<Problem>),
     /// A finding of ours, with what to do about it.
     #[error("{}", .0.detail)]
     Found(Box<Problem>),
@@ -119,7 +122,7 @@ impl StepError {
                 Problem::new(500, "interrupted", "The worker was lost while provisioning", self.to_string())
                     .retryable()
             }
-            Self::Found(problem) => (**problem).clone(),
+            Self::Found(problem) | Self::PostProcess(problem) => (**problem).clone(),
         };
         problem.step = Some(step.to_owned());
         problem

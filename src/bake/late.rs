@@ -1,9 +1,15 @@
 //! Late templates: what a template leaves open until the source OMI or the VM is known.
 
-use std::collections::BTreeMap;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::{error::StepError, oven::Cx, steps::SourceImage};
+use super::{
+    error::StepError,
+    oven::Cx,
+    steps::{Key, ReadyVm, SourceImage},
+};
 use crate::{
+    domain::plan::SshPlan,
+    logs::Redactor,
     provision::Render,
     template::{LateData, render_late},
 };
@@ -11,6 +17,7 @@ use crate::{
 /// Renders late templates of one run.
 pub struct Late {
     data: LateData,
+    redactor: Redactor,
 }
 
 impl Late {
@@ -23,18 +30,58 @@ impl Late {
                 source_omi_name: source.map(|source| source.name.clone()).unwrap_or_default(),
                 source_omi_tags: source.map(|source| source.tags.clone()).unwrap_or_default(),
                 build_region: cx.cloud.region.clone(),
-                build_name: cx.plan.name.clone(),
+                build_name: cx.plan.packer_name().to_owned(),
                 builder_type: cx.plan.builder.kind().to_owned(),
+                deferred: cx.plan.deferred.clone().into(),
+                files: Some(cx.files.to_path_buf()),
                 ..LateData::default()
             },
+            redactor: cx.log.redactor().clone(),
         }
     }
 
-    /// The same with data of the VM (`{{build "ID"}}`).
-    #[must_use]
-    pub fn with_generated(mut self, generated: BTreeMap<String, String>) -> Self {
-        self.data.generated = generated;
-        self
+    /// The same with what is known of the VM and of the way into it: a value for each `{{build "…"}}` that a template may
+    /// ask for, empty where there is none, as in Packer. What of it is secret is replaced in the log from now on.
+    ///
+    /// # Errors
+    /// The temporary key was sealed with another master key.
+    pub fn with_vm(
+        mut self,
+        cx: &Cx,
+        vm: &ReadyVm,
+        way: Option<(&SshPlan, &str)>,
+        key: &Key,
+    ) -> Result<Self, StepError> {
+        let (ssh, host) = way.unzip();
+        let own = |key: fn(&SshPlan) -> &Option<SecretString>| ssh.and_then(|ssh| key(ssh).clone());
+        let password = own(|ssh| &ssh.password);
+        let private_key = match key.private(cx)? {
+            Some(temporary) => Some(temporary),
+            None => own(|ssh| &ssh.private_key),
+        };
+        let secrets: Vec<SecretString> = password.iter().chain(&private_key).cloned().collect();
+        cx.log.redactor().add(&secrets);
+        let text = |secret: Option<SecretString>| {
+            secret.map(|secret| secret.expose_secret().to_owned()).unwrap_or_default()
+        };
+        let pairs = [
+            ("ID", vm.id.clone()),
+            ("Host", host.unwrap_or_default().to_owned()),
+            ("Port", ssh.map(|ssh| ssh.port.to_string()).unwrap_or_default()),
+            ("User", ssh.map(|ssh| ssh.username.clone()).unwrap_or_default()),
+            ("Password", text(password)),
+            ("ConnType", if ssh.is_some() { "ssh" } else { "none" }.to_owned()),
+            ("PackerRunUUID", cx.lease.build.to_string()),
+            ("SSHPublicKey", key.temporary.as_ref().map(|key| key.public.clone()).unwrap_or_default()),
+            ("SSHPrivateKey", text(private_key)),
+        ];
+        self.data.generated = pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(self)
+    }
+
+    /// Renders a text. What of it is secret is replaced in the log from now on.
+    fn rendered(&self, text: &str, data: &LateData) -> Result<String, String> {
+        render_late(text, data, &mut |secret| self.redactor.add(&[SecretString::from(secret)]))
     }
 
     /// Renders one text.
@@ -42,7 +89,7 @@ impl Late {
     /// # Errors
     /// Says what of the template cannot be rendered.
     pub fn render(&self, text: &str) -> Result<String, StepError> {
-        render_late(text, &self.data).map_err(|reason| {
+        self.rendered(text, &self.data).map_err(|reason| {
             StepError::found(
                 422,
                 "template_failed",
@@ -57,6 +104,6 @@ impl Render for Late {
     fn render(&self, template: &str, extra: &[(&str, &str)]) -> Result<String, String> {
         let mut data = self.data.clone();
         data.vars.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        render_late(template, &data)
+        self.rendered(template, &data)
     }
 }

@@ -19,13 +19,22 @@ pub use error::StepError;
 pub use oven::{Cloud, Cx, Failure, Oven};
 pub use stop::{Stop, StopReason};
 
-use crate::domain::{Artifact, plan::Builder};
+use crate::domain::{Artifact, RunPlan, plan::Builder};
+
+/// What a run has made.
+#[derive(Debug)]
+pub struct Baked {
+    /// What is complete, and stays.
+    pub artifacts: Vec<Artifact>,
+    /// What failed after that: the run fails, and its artifacts stay all the same.
+    pub failure: Option<Failure>,
+}
 
 /// Runs what is left to do of an attempt, and answers what was made.
 ///
 /// # Errors
 /// The step that did not succeed, and why.
-pub async fn bake(cx: Cx) -> Result<Vec<Artifact>, Failure> {
+pub async fn bake(cx: Cx) -> Result<Baked, Failure> {
     let plan = cx.plan.clone();
     let oven = Oven::open(cx).await.map_err(|error| Failure { step: "journal", error })?;
     match &plan.builder {
@@ -36,8 +45,9 @@ pub async fn bake(cx: Cx) -> Result<Vec<Artifact>, Failure> {
 
 /// How many steps a run has, for the progress that readers see.
 #[must_use]
-pub fn steps_total(builder: &Builder) -> i32 {
-    match builder {
-        Builder::OscBsu(plan) => osc_bsu::steps_total(plan),
-    }
+pub fn steps_total(plan: &RunPlan) -> i32 {
+    let of_builder = match &plan.builder {
+        Builder::OscBsu(bsu) => osc_bsu::steps_total(bsu),
+    };
+    of_builder + i32::from(plan.has_post_processing())
 }

@@ -1,13 +1,15 @@
 //! `osc-bsu`: launch a VM from a source OMI, provision it, stop it, make an OMI of it.
 
 use super::{
+    Baked,
     admission::Door,
     error::StepError,
+    late::Late,
     oven::{Failure, Oven, Step},
     steps::{
         AllocatePublicIp, CheckCredentials, CheckName, Connect, CreateKeypair, CreateOmi, FreeName, LaunchVm,
         MakeKey, NameCheck, OpenSecurityGroup, Provision, ReplaceOmi, ResolveNetwork, ResolveSource,
-        ShareOmi, StopVm, TagOmi, WaitForOmi, WaitForVm,
+        ShareOmi, StopVm, TagOmi, WaitForOmi, WaitForVm, post_process,
     },
 };
 use crate::domain::{
@@ -27,7 +29,7 @@ pub fn steps_total(plan: &BsuPlan) -> i32 {
 ///
 /// # Errors
 /// The step that did not succeed, and why.
-pub async fn bake(oven: &Oven, plan: &BsuPlan) -> Result<Vec<Artifact>, Failure> {
+pub async fn bake(oven: &Oven, plan: &BsuPlan) -> Result<Baked, Failure> {
     if oven.was_interrupted(Provision::NAME) {
         // What the provisioners had done by then is not known, so the VM is of no use any more.
         return Err(Failure { step: Provision::NAME, error: StepError::Interrupted });
@@ -72,7 +74,7 @@ pub async fn bake(oven: &Oven, plan: &BsuPlan) -> Result<Vec<Artifact>, Failure>
     let door = host.as_ref().map(|(ssh, host)| Door { ssh, host, key: &key });
     oven.step(StopVm { vm: &vm, by_itself: plan.vm.disable_stop, door }).await?;
     if plan.skip_create_omi {
-        return Ok(Vec::new());
+        return Ok(Baked { artifacts: Vec::new(), failure: None });
     }
     oven.step(FreeName { old: &name }).await?;
     let omi = oven
@@ -85,12 +87,15 @@ pub async fn bake(oven: &Oven, plan: &BsuPlan) -> Result<Vec<Artifact>, Failure>
     );
     ((), ()) = (shared?, tagged?);
     oven.step(ReplaceOmi { plan: &plan.omi, old: &name }).await?;
-    Ok(vec![Artifact::Omi {
+    let artifact = Artifact::Omi {
         region: oven.cx().cloud.region.clone(),
         id: omi.id,
         name: plan.omi.name.clone(),
         snapshots: omi.snapshots,
-    }])
+    };
+    let way = host.as_ref().map(|(ssh, host)| (&***ssh, host.as_str()));
+    let late = Late::new(oven.cx(), Some(&source)).with_vm(oven.cx(), &vm, way, &key);
+    post_process(oven, vec![artifact], late).await
 }
 
 async fn check_name(

@@ -1,12 +1,22 @@
 //! A valid plan of a build: what `template` makes of a request, and all that a pipeline needs to know. Past
 //! `template::parse` a plan is valid and no one checks again. Its serial form holds secrets and is only for the vault.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{duration::serde_text, provisioner::Provisioner, secret_text};
+use super::{
+    Capability,
+    duration::serde_text,
+    post_processor::{PostProcessor, PostProcessorAction},
+    provisioner::{Provisioner, ProvisionerAction},
+    secret_text,
+};
+use crate::hcl::Deferred;
 
 /// A build: one run for each source of the template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,9 +39,50 @@ pub struct RunPlan {
     /// Runs in the VM when provisioning failed, before the VM goes.
     #[serde(default)]
     pub error_cleanup: Option<Provisioner>,
+    /// What Packer calls the build inside of provisioners (`PACKER_BUILD_NAME`), if that is not the run's name: the name
+    /// of an HCL2 source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packer_name: Option<String>,
+    /// HCL2 expressions that wait for the VM; `{{hcl 0}}` in a text stands for the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferred: Vec<Deferred>,
+    /// Whether parts of the plan wait for data sources: the worker asks the cloud, and plans the run again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_data: bool,
+    /// What happens to the artifact: chains, each from the artifact on. `only` and `except` are resolved already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub post_processors: Vec<Vec<PostProcessor>>,
     /// Texts that must never appear in a log: passwords, secret keys, sensitive variables.
     #[serde(with = "secret_text::list")]
     pub secrets: Vec<SecretString>,
+}
+
+impl RunPlan {
+    /// What Packer calls the build inside of provisioners.
+    #[must_use]
+    pub fn packer_name(&self) -> &str {
+        self.packer_name.as_deref().unwrap_or(&self.name)
+    }
+
+    /// What a worker must be able to do for this run.
+    #[must_use]
+    pub fn requires(&self) -> BTreeSet<Capability> {
+        let is_local =
+            |provisioner: &Provisioner| matches!(provisioner.action, ProvisionerAction::ShellLocal(_));
+        let uses_host = self.provisioners.iter().chain(&self.error_cleanup).any(is_local)
+            || self
+                .post_processors
+                .iter()
+                .flatten()
+                .any(|each| matches!(each.action, PostProcessorAction::ShellLocal(_)));
+        if uses_host { BTreeSet::from([Capability::ShellLocal]) } else { BTreeSet::new() }
+    }
+
+    /// Whether there is an artifact, and something that happens to it.
+    #[must_use]
+    pub fn has_post_processing(&self) -> bool {
+        !self.post_processors.is_empty() && self.builder.makes_artifact()
+    }
 }
 
 /// A builder with its options.
@@ -68,6 +119,14 @@ impl Builder {
                 Communicator::Ssh(ssh) => ssh.password.is_some() || ssh.private_key.is_some(),
                 Communicator::None => false,
             },
+        }
+    }
+
+    /// Whether a run that succeeds has an artifact.
+    #[must_use]
+    pub const fn makes_artifact(&self) -> bool {
+        match self {
+            Self::OscBsu(plan) => !plan.skip_create_omi,
         }
     }
 
@@ -193,6 +252,19 @@ pub struct SourceOmi {
     pub owners: Vec<String>,
     /// `most_recent`.
     pub most_recent: bool,
+}
+
+/// What a data source asks the cloud for: one image.
+#[derive(Debug, Clone)]
+pub struct DataQuery {
+    /// The data source's type, as the template has it.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// How to reach the cloud.
+    pub access: AccessPlan,
+    /// Which image.
+    pub source: SourceOmi,
 }
 
 /// Something that exists already in the account: by ids, or by OAPI filters.

@@ -20,6 +20,9 @@ pub struct Provisioner {
     pub timeout: Option<Duration>,
     /// `max_retries`: runs after a failure.
     pub max_retries: u32,
+    /// `continue_on_error`: a failure is only warned about.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continue_on_error: bool,
 }
 
 /// The kinds of provisioner.
@@ -30,6 +33,8 @@ pub enum ProvisionerAction {
     Shell(Box<ShellPlan>),
     /// Copies files into or out of the VM.
     File(FilePlan),
+    /// Runs scripts on the worker's host.
+    ShellLocal(Box<ShellLocalPlan>),
     /// Waits.
     Sleep {
         /// `duration`.
@@ -45,6 +50,7 @@ impl ProvisionerAction {
         match self {
             Self::Shell(_) => "shell",
             Self::File(_) => "file",
+            Self::ShellLocal(_) => "shell-local",
             Self::Sleep { .. } => "sleep",
         }
     }
@@ -58,17 +64,17 @@ pub struct ShellPlan {
     /// `env` and `environment_vars` together (`env` wins), in order of name; values may hold late templates.
     #[serde(with = "secret_map")]
     pub environment: BTreeMap<String, SecretString>,
-    /// `env_var_format`; absent: Packer's default for the chosen way.
+    /// `env_var_format`, a late template; absent: Packer's default for the chosen way.
     pub env_var_format: Option<String>,
     /// `use_env_var_file`.
     pub use_env_var_file: bool,
     /// `execute_command`, a late template with `.Path`, `.Vars`, `.EnvVarFile`; absent: Packer's default.
     pub execute_command: Option<String>,
-    /// `remote_folder`.
+    /// `remote_folder`; a late template.
     pub remote_folder: String,
-    /// `remote_file`; absent: `script_<n>.sh`.
+    /// `remote_file`, a late template; absent: `script_<n>.sh`.
     pub remote_file: Option<String>,
-    /// `remote_path`; absent: `<remote_folder>/<remote_file>`.
+    /// `remote_path`, a late template; absent: `<remote_folder>/<remote_file>`.
     pub remote_path: Option<String>,
     /// `binary`: if false, CR LF becomes LF on upload.
     pub binary: bool,
@@ -84,6 +90,24 @@ pub struct ShellPlan {
     /// `pause_after`.
     #[serde(with = "serde_text")]
     pub pause_after: Duration,
+}
+
+/// Options of `shell-local`, as provisioner and as post-processor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ShellLocalPlan {
+    /// What to run.
+    pub source: ShellSource,
+    /// `env` and `environment_vars` together (`env` wins), in order of name; values may hold late templates.
+    #[serde(with = "secret_map")]
+    pub environment: BTreeMap<String, SecretString>,
+    /// `env_var_format`, a late template; absent: Packer's.
+    pub env_var_format: Option<String>,
+    /// `execute_command`, late templates with `.Script` and `.Vars`; empty: the shell runs the script.
+    pub execute_command: Vec<String>,
+    /// `valid_exit_codes`.
+    pub valid_exit_codes: Vec<i32>,
+    /// Whether `only_on` allows this host's system.
+    pub runs_here: bool,
 }
 
 /// What a shell provisioner runs.
@@ -106,7 +130,7 @@ pub enum ShellSource {
 pub struct FilePlan {
     /// What to copy.
     pub source: FileSource,
-    /// `destination`: in the VM for uploads; a relative path under the build's files for downloads.
+    /// `destination`, a late template: in the VM for uploads; a relative path under the build's files for downloads.
     pub destination: String,
 }
 
@@ -116,9 +140,9 @@ pub struct FilePlan {
 pub enum FileSource {
     /// Upload these paths of the uploaded folder. A trailing slash of a folder means its content.
     Upload(Vec<String>),
-    /// Upload this text (`content`).
+    /// Upload this text (`content`); a late template.
     Content(#[serde(with = "secret_text")] SecretString),
-    /// Download these paths of the VM.
+    /// Download these paths of the VM; late templates.
     Download(Vec<String>),
 }
 

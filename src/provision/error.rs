@@ -189,6 +189,23 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether `continue_on_error` cannot go on behind it: the build was cancelled, or there is no way into the machine.
+    pub(super) fn ends_provisioning(&self) -> bool {
+        match self {
+            Self::Disconnected { .. } => true,
+            Self::Communicator(error) => !matches!(
+                error,
+                CommunicatorError::TransferFailed { .. }
+                    | CommunicatorError::NoTransferMethod { .. }
+                    | CommunicatorError::TooLarge { .. }
+                    | CommunicatorError::Local { .. }
+            ),
+            _ => false,
+        }
+    }
+}
+
 fn after_tries(tries: u32) -> String {
     if tries > 1 { format!(" in each of {tries} tries") } else { String::new() }
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use futures::FutureExt;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{Failure, ProvisionContext, remote_glob, source, transport};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 const RETRY_WINDOW: Duration = Duration::from_secs(300);
 
 pub(super) async fn run(plan: &FilePlan, cx: &ProvisionContext<'_>) -> Result<(), Failure> {
-    let destination = plan.destination.as_str();
+    let destination = &cx.filled_in("destination", &plan.destination, &[])?;
     match &plan.source {
         FileSource::Upload(sources) => {
             for source in sources {
@@ -29,12 +29,13 @@ pub(super) async fn run(plan: &FilePlan, cx: &ProvisionContext<'_>) -> Result<()
                 destination.to_owned()
             };
             cx.output.say(&format!("Uploading content => {remote}")).await;
-            let content = content.expose_secret().as_bytes();
-            put(Upload::bytes(content), &remote, cx).await?;
+            let content = SecretString::from(cx.filled_in("content", content.expose_secret(), &[])?);
+            put(Upload::bytes(content.expose_secret().as_bytes()), &remote, cx).await?;
         }
         FileSource::Download(sources) => {
             let mut left = cx.download_limit;
             for source in sources {
+                let source = &cx.filled_in("source", source, &[])?;
                 left -= download(source, destination, left, cx).await?.min(left);
             }
         }

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         duration,
         log::Output,
-        provisioner::{Provisioner, ProvisionerAction},
+        provisioner::{Provisioner, ProvisionerAction, ShellLocalPlan},
     },
 };
 
@@ -19,9 +19,11 @@ mod file;
 mod output;
 mod remote_glob;
 mod shell;
+pub mod shell_local;
 mod sleep;
 mod source;
 mod transport;
+pub mod workspace;
 
 pub use error::{Failure, ProvisionError};
 
@@ -33,6 +35,14 @@ pub trait Render: Send + Sync {
     /// # Errors
     /// A sentence about what is wrong with the template.
     fn render(&self, template: &str, extra: &[(&str, &str)]) -> Result<String, String>;
+}
+
+impl ProvisionContext<'_> {
+    /// Fills in an option.
+    fn filled_in(&self, what: &str, template: &str, extra: &[(&str, &str)]) -> Result<String, Failure> {
+        let rendered = self.render.render(template, extra);
+        rendered.map_err(|reason| Failure::Render { what: what.to_owned(), reason })
+    }
 }
 
 /// What a provisioner works with.
@@ -54,6 +64,8 @@ pub struct ProvisionContext<'a> {
     pub run_name: &'a str,
     /// The builder's type (`PACKER_BUILDER_TYPE`).
     pub builder_type: &'a str,
+    /// Packer's id of the build (`PACKER_RUN_UUID`).
+    pub run_uuid: &'a str,
     /// Holds for a provisioner that has no `timeout` of its own; absent: none.
     pub default_timeout: Option<Duration>,
     /// Ends the provisioner, and what it runs in the machine, at once.
@@ -64,7 +76,7 @@ pub struct ProvisionContext<'a> {
 ///
 /// # Errors
 /// The failure of the last try, once `max_retries` further tries have failed too. A cancelled build, and a machine that
-/// another answers for, are not tried again.
+/// another answers for, are not tried again. With `continue_on_error` only those, and a lost machine, are errors.
 pub async fn run_provisioner(
     index: usize,
     provisioner: &Provisioner,
@@ -78,6 +90,14 @@ pub async fn run_provisioner(
             Err(failure) => failure,
         };
         if tries > provisioner.max_retries || !failure.may_be_tried_again() {
+            if provisioner.continue_on_error && !failure.ends_provisioning() {
+                let place = index + 1;
+                let warning = format!(
+                    "Warning: provisioner {place} ({kind}) failed: {failure}. Going on (continue_on_error)"
+                );
+                cx.output.say(&warning).await;
+                return Ok(());
+            }
             return Err(ProvisionError { index, kind, tries, failure: Box::new(failure) });
         }
         let left = provisioner.max_retries + 1 - tries;
@@ -121,8 +141,25 @@ async fn act(action: &ProvisionerAction, cx: &ProvisionContext<'_>) -> Result<()
     match action {
         ProvisionerAction::Shell(plan) => shell::run(plan, cx).await,
         ProvisionerAction::File(plan) => file::run(plan, cx).await,
+        ProvisionerAction::ShellLocal(plan) => on_host(plan, cx).await,
         ProvisionerAction::Sleep { duration } => sleep::run(*duration, cx).await,
     }
+}
+
+/// Runs scripts on the worker's host; they find there what was downloaded from the VM.
+async fn on_host(plan: &ShellLocalPlan, cx: &ProvisionContext<'_>) -> Result<(), Failure> {
+    let (from, to) = (cx.downloads.to_owned(), cx.files.to_owned());
+    let laid_out = workspace::aside(move || workspace::lay_out(&from, &to)).await;
+    laid_out.map_err(|error| Failure::Path { path: cx.files.to_owned(), reason: error.to_string() })?;
+    let host = shell_local::Host {
+        output: cx.output,
+        render: cx.render,
+        folder: cx.files,
+        run_name: cx.run_name,
+        builder_type: cx.builder_type,
+        run_uuid: cx.run_uuid,
+    };
+    shell_local::run(plan, &host).await
 }
 
 #[cfg(test)]

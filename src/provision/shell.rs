@@ -31,9 +31,10 @@ const INLINE: &str = "the inline script";
 pub(super) async fn run(plan: &ShellPlan, cx: &ProvisionContext<'_>) -> Result<(), Failure> {
     let scripts = scripts(plan, cx).await?;
     let random = rand::random::<u32>();
-    let remote = remote_path(plan, random);
+    let folder = cx.filled_in("remote_folder", &plan.remote_folder, &[])?;
+    let remote = remote_path(plan, &folder, random, cx)?;
     let variables = variables(plan, cx)?;
-    let variables_file = plan.use_env_var_file.then(|| format!("{}/varfile_{random}.sh", plan.remote_folder));
+    let variables_file = plan.use_env_var_file.then(|| format!("{folder}/varfile_{random}.sh"));
     if let Some(file) = &variables_file {
         // Only the login user may read it: it holds what the template calls secret.
         put(variables.expose_secret().as_bytes(), 0o600, file, plan, cx).await?;
@@ -69,7 +70,7 @@ async fn scripts(plan: &ShellPlan, cx: &ProvisionContext<'_>) -> Result<Vec<Scri
         ShellSource::Inline { shebang, commands } => {
             let mut text = shebang.as_ref().map_or_else(String::new, |shebang| format!("#!{shebang}\n"));
             for command in commands {
-                text.push_str(&render("inline", command, &[], cx)?);
+                text.push_str(&cx.filled_in("inline", command, &[])?);
                 text.push('\n');
             }
             Ok(vec![Script { name: INLINE.to_owned(), text: unix_lines(text.into_bytes(), plan.binary) }])
@@ -104,32 +105,33 @@ fn unix_lines(text: Vec<u8>, binary: bool) -> Vec<u8> {
     unix
 }
 
-fn remote_path(plan: &ShellPlan, random: u32) -> String {
-    plan.remote_path.clone().unwrap_or_else(|| {
-        let file = plan.remote_file.clone().unwrap_or_else(|| format!("script_{random}.sh"));
-        format!("{}/{file}", plan.remote_folder)
-    })
-}
-
-fn render(
-    what: &str,
-    template: &str,
-    extra: &[(&str, &str)],
+/// Where the script goes, in this folder unless the plan says otherwise.
+fn remote_path(
+    plan: &ShellPlan,
+    folder: &str,
+    random: u32,
     cx: &ProvisionContext<'_>,
 ) -> Result<String, Failure> {
-    cx.render.render(template, extra).map_err(|reason| Failure::Render { what: what.to_owned(), reason })
+    if let Some(path) = &plan.remote_path {
+        return cx.filled_in("remote_path", path, &[]);
+    }
+    let file = match &plan.remote_file {
+        Some(file) => cx.filled_in("remote_file", file, &[])?,
+        None => format!("script_{random}.sh"),
+    };
+    Ok(format!("{folder}/{file}"))
 }
 
 /// All variables in the plan's format, in the order of their names.
 fn variables(plan: &ShellPlan, cx: &ProvisionContext<'_>) -> Result<SecretString, Failure> {
     let default = if plan.use_env_var_file { FORMAT_IN_FILE } else { FORMAT };
-    let format = plan.env_var_format.as_deref().unwrap_or(default);
+    let format = &cx.filled_in("env_var_format", plan.env_var_format.as_deref().unwrap_or(default), &[])?;
     let mut variables = std::collections::BTreeMap::from([
         ("PACKER_BUILD_NAME", cx.run_name.to_owned()),
         ("PACKER_BUILDER_TYPE", cx.builder_type.to_owned()),
     ]);
     for (name, value) in &plan.environment {
-        variables.insert(name, render(name, value.expose_secret(), &[], cx)?);
+        variables.insert(name, cx.filled_in(name, value.expose_secret(), &[])?);
     }
     let mut text = String::new();
     for (name, value) in &variables {
@@ -140,7 +142,7 @@ fn variables(plan: &ShellPlan, cx: &ProvisionContext<'_>) -> Result<SecretString
 }
 
 /// `format` with its two `%s` filled in as Go's printf does it; `%[1]s` and `%[2]s` name them, `%%` is a percent sign.
-fn filled_in(format: &str, name: &str, value: &str) -> String {
+pub(super) fn filled_in(format: &str, name: &str, value: &str) -> String {
     let arguments = [name, value];
     let mut text = String::with_capacity(format.len() + name.len() + value.len());
     let mut next = 0;
@@ -179,7 +181,7 @@ fn command(
     let template = plan.execute_command.as_deref().unwrap_or(default);
     let (path, file) = (quote_path(remote), variables_file.map(quote_path).unwrap_or_default());
     let extra = [("Path", path.as_str()), ("Vars", variables.expose_secret()), ("EnvVarFile", file.as_str())];
-    render("execute_command", template, &extra, cx).map(SecretString::from)
+    cx.filled_in("execute_command", template, &extra).map(SecretString::from)
 }
 
 async fn put(

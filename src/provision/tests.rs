@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Failure, ProvisionContext, ProvisionError, Render, run_provisioner};
 use crate::{
     communicator::{
-        Exit,
+        CommunicatorError, Exit,
         ssh::{
             SshCommunicator,
             testing::{Recorder, Server, assert_same, odd_folder, until_async},
@@ -80,6 +80,7 @@ impl Kitchen {
             download_limit: 10_000_000,
             run_name: "osc-bsu.debian",
             builder_type: "osc-bsu",
+            run_uuid: "u",
             default_timeout: None,
             cancel: &self.cancel,
         };
@@ -123,7 +124,13 @@ impl Kitchen {
 }
 
 fn provisioner(action: ProvisionerAction) -> Provisioner {
-    Provisioner { action, pause_before: Duration::ZERO, timeout: None, max_retries: 0 }
+    Provisioner {
+        action,
+        pause_before: Duration::ZERO,
+        timeout: None,
+        max_retries: 0,
+        continue_on_error: false,
+    }
 }
 
 fn inline(commands: &[&str]) -> ShellSource {
@@ -173,6 +180,37 @@ async fn scripts_run_in_order_with_unix_line_ends_through_the_plan_s_command() {
     let path = kitchen.remote("mine.sh");
     assert_eq!(kitchen.output.stdout(), format!("before\none a\nbefore\ntwo {path}\n"));
     assert_eq!(kitchen.left_in_machine(), ["mine.sh"]);
+}
+
+#[tokio::test]
+async fn a_failure_can_be_gone_on_behind_but_not_a_lost_machine_or_a_cancelled_build() {
+    let kitchen = Kitchen::open().await;
+    let with = |action| Provisioner { max_retries: 1, continue_on_error: true, ..provisioner(action) };
+    let shell = |commands: &[&str]| {
+        let plan = ShellPlan { source: inline(commands), ..kitchen.shell_plan() };
+        with(ProvisionerAction::Shell(Box::new(plan)))
+    };
+    kitchen.run(&shell(&["exit 3"])).await.unwrap();
+    let said = kitchen.output.said.lock().unwrap().join("\n");
+    assert!(
+        said.contains("Warning: provisioner 2 (shell) failed: the inline script ended with status 3"),
+        "{said}"
+    );
+    assert_eq!(said.matches("Tries left").count(), 1, "{said}");
+    let missing =
+        FilePlan { source: FileSource::Upload(vec!["no".to_owned()]), destination: "/x".to_owned() };
+    kitchen.run(&with(ProvisionerAction::File(missing))).await.unwrap();
+    kitchen.cancel.cancel();
+    assert!(kitchen.run(&shell(&["exit 3"])).await.unwrap_err().is_cancelled());
+    for failure in [
+        Failure::Disconnected { script: String::new(), last_lines: Vec::new() },
+        Failure::Communicator(CommunicatorError::ConnectionLost {
+            address: String::new(),
+            reason: String::new(),
+        }),
+    ] {
+        assert!(failure.ends_provisioning(), "{failure}");
+    }
 }
 
 #[tokio::test]

@@ -28,8 +28,8 @@ pub struct Outcome {
     pub error: Option<Problem>,
 }
 
-/// Decides what the run ends as. Success announces the artifacts and keeps what they are made of; from here on only
-/// cleanup is left.
+/// Decides what the run ends as. Artifacts are announced, and what they are made of is kept, also if the run fails after
+/// they were complete; from here on only cleanup is left.
 ///
 /// # Errors
 /// The lease is lost, or the database is away.
@@ -77,7 +77,7 @@ pub async fn decide(
             .await?;
         }
     }
-    if outcome.state == RunState::Succeeded {
+    if outcome.state == RunState::Succeeded || !artifacts.is_empty() {
         ledger::keep_on_success(db, lease, attempt).await?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Files that a build downloaded from its VMs.
+//! Files of a build: what it downloaded from its VMs, and what its post-processors wrote.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::StoreError;
 use crate::domain::BuildId;
 
-/// A downloaded file without its content.
+/// A file without its content.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct FileRow {
     /// The run's name.
@@ -15,7 +15,7 @@ pub struct FileRow {
     pub path: String,
     /// In bytes.
     pub size: i64,
-    /// When it was downloaded.
+    /// When it was stored.
     pub created_at: DateTime<Utc>,
 }
 
@@ -77,6 +77,36 @@ pub async fn load(
         .await?)
 }
 
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// The database is away.
+pub async fn remove(db: &mut PgConnection, build: BuildId, run: &str, path: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM build_files WHERE build_id = $1 AND run = $2 AND path = $3")
+        .bind(build)
+        .bind(run)
+        .bind(path)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Keeps the other runs of the build from the files that they share until the transaction ends, and answers the name of the
+/// run under which those are: the build's first one. To be called with the run locked. `None`: there is no such build.
+///
+/// # Errors
+/// The database is away.
+pub async fn lock_shared(db: &mut PgConnection, build: BuildId) -> Result<Option<String>, StoreError> {
+    sqlx::query("SELECT id FROM builds WHERE id = $1 FOR NO KEY UPDATE")
+        .bind(build)
+        .fetch_optional(&mut *db)
+        .await?;
+    Ok(sqlx::query_scalar("SELECT name FROM runs WHERE build_id = $1 ORDER BY ordinal LIMIT 1")
+        .bind(build)
+        .fetch_optional(db)
+        .await?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +127,23 @@ mod tests {
             Some(b"second".as_slice())
         );
         assert_eq!(load(&mut db, build, "osc-bsu", "out/other.txt").await.unwrap(), None);
+        remove(&mut db, build, "osc-bsu", "out/report.txt").await.unwrap();
+        remove(&mut db, build, "osc-bsu", "out/report.txt").await.unwrap();
+        assert_eq!(of_build(&mut db, build).await.unwrap(), []);
+    }
+
+    #[sqlx::test(migrator = "crate::store::MIGRATOR")]
+    async fn shared_files_stand_under_the_first_run_and_are_written_by_one_at_a_time(pool: PgPool) {
+        let mut db = pool.acquire().await.unwrap();
+        let build = insert_build(&mut db, &["two", "one"]).await;
+        let mut first = pool.begin().await.unwrap();
+        assert_eq!(lock_shared(&mut first, build).await.unwrap().as_deref(), Some("two"));
+        let mut second = pool.begin().await.unwrap();
+        sqlx::query("SET LOCAL lock_timeout = '50ms'").execute(&mut *second).await.unwrap();
+        assert!(lock_shared(&mut second, build).await.is_err());
+        first.commit().await.unwrap();
+        second.rollback().await.unwrap();
+        assert!(lock_shared(&mut db, build).await.unwrap().is_some());
+        assert_eq!(lock_shared(&mut db, BuildId::generate()).await.unwrap(), None);
     }
 }

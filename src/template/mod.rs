@@ -12,20 +12,22 @@ mod render;
 pub mod request;
 mod suggest;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-pub use context::{ContextFolder, ContextLimits};
+pub use context::{ContextFolder, ContextLimits, normalise};
+pub use hcl::{DataValues, OmiFacts, data_queries};
 pub use json::pointer_token;
 pub use query::QueryOptions;
 pub use render::{LateData, render_late};
 pub use request::{
     BuildRequest, FolderSource, RequestForm, RequestLimits, TemplateSource, is_hcl2, is_hcl2_path,
 };
+pub(crate) use suggest::or_did_you_mean;
 
-use crate::domain::{BuildPlan, Problem};
+use crate::domain::{BuildPlan, Capability, Problem};
 
 /// What a template may see of the server.
 #[derive(Debug, Clone)]
@@ -34,15 +36,25 @@ pub struct ParseContext {
     pub now: DateTime<Utc>,
     /// What `env` can read where the request brings no value: names the operator allowed, with their values.
     pub env_allowed: BTreeMap<String, String>,
+    /// What data sources answered; those that are missing are left open.
+    pub data: DataValues,
+    /// What templates may make the workers' hosts do.
+    pub allowed: BTreeSet<Capability>,
     /// How much a template may hold.
     pub limits: ParseLimits,
 }
 
 impl ParseContext {
-    /// At this moment, with no environment and the default limits.
+    /// At this moment, with no environment, nothing allowed on the host and the default limits.
     #[must_use]
     pub fn at(now: DateTime<Utc>) -> Self {
-        Self { now, env_allowed: BTreeMap::new(), limits: ParseLimits::default() }
+        Self {
+            now,
+            env_allowed: BTreeMap::new(),
+            data: DataValues::new(),
+            allowed: BTreeSet::new(),
+            limits: ParseLimits::default(),
+        }
     }
 }
 

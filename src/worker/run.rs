@@ -12,7 +12,7 @@ use super::{
     ending::{CLEANUP_RETRY, clean, clean_up, conclude, decide},
 };
 use crate::{
-    bake::{self, Cx, Failure, StepError, Stop, StopReason},
+    bake::{self, Baked, Cx, Failure, StepError, Stop, StopReason},
     domain::{Artifact, CleanupState, Problem, RunState, log::Output},
     logs::{LogWriter, Redactor},
     queue::{self, Claimed, finish, finish::Outcome},
@@ -223,7 +223,7 @@ impl Drop for AbortOnDrop {
 
 async fn begin(kitchen: &Kitchen, claimed: &Claimed, row: &RunRow) -> Result<(), StepError> {
     let mut transaction = kitchen.store.begin().await.map_err(StoreError::from)?;
-    runs::begin(&mut transaction, &claimed.lease, bake::steps_total(&row.plan.builder)).await?;
+    runs::begin(&mut transaction, &claimed.lease, bake::steps_total(&row.plan)).await?;
     builds::refresh_after(&mut transaction, claimed.lease.build, claimed.lease.run).await?;
     Ok(transaction.commit().await.map_err(StoreError::from)?)
 }
@@ -238,11 +238,14 @@ async fn attempts(
 ) -> Result<(RunRow, Ended), StepError> {
     loop {
         let failure = match attempt(kitchen, claimed, stop, &row, log).await {
-            Ok(artifacts) => {
+            Ok(Baked { artifacts, failure: None }) => {
                 return Ok((
                     row,
                     Ended::As(Box::new(Outcome { state: RunState::Succeeded, error: None }), artifacts),
                 ));
+            }
+            Ok(Baked { artifacts, failure: Some(failure) }) => {
+                return Ok((row, Ended::As(Box::new(failed(&failure, log).await), artifacts)));
             }
             Err(failure) => failure,
         };
@@ -286,14 +289,16 @@ async fn attempts(
             say.say(&format!("attempt {} of {}", row.attempt, row.max_attempts)).await;
             continue;
         }
-        let problem = failure.error.shown(failure.step, log.redactor());
-        let hint = problem.hint.as_deref().map(|hint| format!("\n{hint}")).unwrap_or_default();
-        log.for_step(failure.step).say(&format!("failed: {}{hint}", problem.detail)).await;
-        return Ok((
-            row,
-            Ended::As(Box::new(Outcome { state: RunState::Failed, error: Some(problem) }), Vec::new()),
-        ));
+        return Ok((row, Ended::As(Box::new(failed(&failure, log).await), Vec::new())));
     }
+}
+
+/// The end of a run by this failure, which the log is told.
+async fn failed(failure: &Failure, log: &LogWriter) -> Outcome {
+    let problem = failure.error.shown(failure.step, log.redactor());
+    let hint = problem.hint.as_deref().map(|hint| format!("\n{hint}")).unwrap_or_default();
+    log.for_step(failure.step).say(&format!("failed: {}{hint}", problem.detail)).await;
+    Outcome { state: RunState::Failed, error: Some(problem) }
 }
 
 async fn attempt(
@@ -302,7 +307,7 @@ async fn attempt(
     stop: &Stop,
     row: &RunRow,
     log: &LogWriter,
-) -> Result<Vec<Artifact>, Failure> {
+) -> Result<Baked, Failure> {
     let in_preparation = |error| Failure { step: "prepare", error };
     let bench = bench(kitchen, claimed, stop.clone(), row, log).await.map_err(in_preparation)?;
     log.for_step("prepare").say(&format!("credentials: {}", bench.keys_from)).await;

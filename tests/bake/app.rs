@@ -11,6 +11,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use fournil::{
     api::{self, ApiLimits, AppState, Clock},
+    config::Capability,
     credentials::{endpoints::AllowedEndpoints, provider::EnvironmentSource, vault::Vault},
     logs::{LogHub, LogLimits},
     oapi::{
@@ -67,8 +68,27 @@ impl TestApp {
         Some(Self::start(database, Machines::Namespaces, &[]).await)
     }
 
+    /// With real VMs and leave to run commands on the worker's host.
+    pub async fn with_machines_and_shell_local(database: PgConnectOptions) -> Option<Self> {
+        if !Machines::Namespaces.are_possible() {
+            println!("skipped: VMs of namespaces need root");
+            return None;
+        }
+        Some(Self::start_with(database, Machines::Namespaces, &[], &[Capability::ShellLocal]).await)
+    }
+
     /// `environment` replaces variables of the worker's.
     pub async fn start(database: PgConnectOptions, machines: Machines, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(database, machines, environment, &[]).await
+    }
+
+    /// The same with leave for templates to do something on the worker's host.
+    pub async fn start_with(
+        database: PgConnectOptions,
+        machines: Machines,
+        environment: &[(&str, &str)],
+        capabilities: &[Capability],
+    ) -> Self {
         let sandbox = Sandbox::start(machines);
         let pool = PgPoolOptions::new()
             .max_connections(24)
@@ -80,7 +100,11 @@ impl TestApp {
         let vault = Arc::new(Vault::load(None, data.path(), true).expect("a master key"));
 
         let hub = LogHub::start(pool.clone(), drain.clone());
-        let limits = ApiLimits { json_bytes: 256 << 10, ..ApiLimits::default() };
+        let limits = ApiLimits {
+            json_bytes: 256 << 10,
+            capabilities: capabilities.iter().copied().collect(),
+            ..ApiLimits::default()
+        };
         let state =
             AppState::new(pool.clone(), hub, Arc::clone(&vault), limits, Clock::system(), drain.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -90,7 +114,8 @@ impl TestApp {
             axum::serve(listener, api::router(state)).with_graceful_shutdown(stopping.cancelled_owned());
         tokio::spawn(serving.into_future());
 
-        let kitchen = kitchen(pool.clone(), vault, variables(&sandbox.url, environment), data.path());
+        let mut kitchen = kitchen(pool.clone(), vault, variables(&sandbox.url, environment), data.path());
+        kitchen.settings.capabilities = capabilities.iter().map(ToString::to_string).collect();
         tokio::spawn(worker::serve(kitchen, drain.clone()));
         Self { url, sandbox, pool, http: reqwest::Client::new(), database, drain, _data: data }
     }
@@ -182,6 +207,22 @@ impl TestApp {
         assert!(matches!(run["cleanup"].as_str(), Some("none" | "done")), "{run:#}");
         assert!(log.contains("failed: "), "the log does not tell why:\n{log}");
         error.clone()
+    }
+
+    /// A file of the build as text.
+    pub async fn file(&self, id: &str, path: &str) -> String {
+        let path = format!("/builds/{id}/files/{path}");
+        let answer = self.request(Method::GET, &path).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "GET {path}\n{}", self.log(id).await);
+        answer.text().await.unwrap()
+    }
+
+    /// The paths of the build's files, with the names of their runs.
+    pub async fn files(&self, id: &str) -> Vec<String> {
+        let files = self.get(&format!("/builds/{id}/files")).await;
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let files = files["files"].as_array().unwrap().iter();
+        files.map(|file| format!("{}/{}", text(&file["run"]), text(&file["path"]))).collect()
     }
 
     /// The log as text.

@@ -17,6 +17,7 @@ mod cloud_errors;
 mod following;
 mod many;
 mod options;
+mod post_processing;
 mod refused;
 mod secrets;
 mod sweeping;

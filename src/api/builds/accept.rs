@@ -50,6 +50,8 @@ pub async fn prepare(
         let cx = ParseContext {
             now: state.clock.now(),
             env_allowed: state.limits.env_allowed.clone(),
+            data: template::DataValues::new(),
+            allowed: state.limits.capabilities.clone(),
             limits: state.limits.parse.clone(),
         };
         let parsed = template::parse(&request, folder.as_ref(), &cx)?;
@@ -200,7 +202,7 @@ fn seal_run(state: &AppState, request: &BuildRequest, plan: &RunPlan) -> Result<
         builder: plan.builder.kind(),
         plan_sealed: state.vault.seal_json(PLAN_COLUMN, id.0, plan)?,
         omi_key: omi_key(request, plan),
-        requires: Vec::new(),
+        requires: plan.requires().iter().map(ToString::to_string).collect(),
     })
 }
 

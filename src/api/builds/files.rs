@@ -1,4 +1,4 @@
-//! `GET /builds/{id}/files`: what the build downloaded from its VMs.
+//! `GET /builds/{id}/files`: what the build downloaded from its VMs, and what its post-processors wrote.
 
 use axum::{
     Json,
@@ -24,7 +24,7 @@ pub struct FileList {
     pub files: Vec<FileView>,
 }
 
-/// A downloaded file.
+/// A file of a build.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(title = "File")]
 pub struct FileView {
@@ -34,11 +34,11 @@ pub struct FileView {
     pub path: String,
     /// In bytes.
     pub size: i64,
-    /// When it was downloaded.
+    /// When it was stored.
     pub created_at: DateTime<Utc>,
 }
 
-/// Lists the files that the build downloaded from its VMs.
+/// Lists the files that the build downloaded from its VMs and that its post-processors wrote.
 #[utoipa::path(
     get, path = "/builds/{id}/files", operation_id = "list_files", tag = "builds",
     params(("id" = BuildId, Path, description = "The build's id.")),

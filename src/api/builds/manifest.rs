@@ -1,51 +1,19 @@
 //! `GET /builds/{id}/manifest`: the file that Packer's `manifest` post-processor writes, for pipelines that read it.
 
 use axum::{Json, extract::State};
-use serde::Serialize;
-use serde_json::Value;
-use utoipa::ToSchema;
 
 use super::exists;
 use crate::{
     api::{AppState, extract::BuildPath, problem::ApiError},
-    domain::{Artifact, BuildId, Problem, RunState},
+    domain::{
+        Artifact, BuildId, Problem, RunState,
+        manifest::{Manifest, ManifestBuild, builder_type},
+    },
     store::{
         StoreError,
         artifacts::{self, ArtifactRow},
     },
 };
-
-/// Packer's manifest.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Manifest {
-    /// One for each run that succeeded.
-    pub builds: Vec<ManifestBuild>,
-    /// The build's id.
-    pub last_run_uuid: BuildId,
-}
-
-/// An entry of the manifest.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ManifestBuild {
-    /// The run's name.
-    pub name: String,
-    /// Packer's name of the builder.
-    #[schema(example = "outscale-bsu")]
-    pub builder_type: String,
-    /// When it ended, in seconds of Unix time.
-    pub build_time: i64,
-    /// Always null: these builders make no files.
-    #[schema(value_type = Option<Vec<Object>>)]
-    pub files: Option<Vec<Value>>,
-    /// `region:ami-…`; several separated by commas.
-    #[schema(example = "eu-west-2:ami-12345678")]
-    pub artifact_id: String,
-    /// The build's id.
-    pub packer_run_uuid: BuildId,
-    /// Always null.
-    #[schema(value_type = Option<Object>)]
-    pub custom_data: Option<Value>,
-}
 
 /// Shows what the build made in the format of Packer's manifest.
 #[utoipa::path(
@@ -70,8 +38,8 @@ pub async fn manifest(
             Some(last) => last.artifact_id = format!("{},{artifact_id}", last.artifact_id),
             None => builds.push(ManifestBuild {
                 name: row.run,
-                builder_type: row.builder.replacen("osc-", "outscale-", 1),
-                build_time: row.finished_at.map_or(0, |end| end.timestamp()),
+                builder_type: builder_type(&row.builder),
+                build_time: Some(row.finished_at.map_or(0, |end| end.timestamp())),
                 files: None,
                 artifact_id,
                 packer_run_uuid: id,

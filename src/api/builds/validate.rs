@@ -35,6 +35,8 @@ pub struct ValidRun {
     pub omi_name: Option<String>,
     /// The kinds of its provisioners, in order.
     pub provisioners: Vec<String>,
+    /// The kinds of its post-processors, a list for each sequence.
+    pub post_processors: Vec<Vec<String>>,
 }
 
 /// Checks everything that can be known without the cloud. Takes the same bodies as `POST /builds` and stores nothing.
@@ -71,6 +73,11 @@ pub async fn validate(State(state): State<AppState>, request: Request) -> Result
             .provisioners
             .iter()
             .map(|provisioner| provisioner.action.kind().to_owned())
+            .collect(),
+        post_processors: run
+            .post_processors
+            .iter()
+            .map(|chain| chain.iter().map(|each| each.action.kind().to_owned()).collect())
             .collect(),
     });
     Ok(Json(Validation { valid: true, runs: runs.collect(), notices: plan.notices }))

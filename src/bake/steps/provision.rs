@@ -1,7 +1,7 @@
 //! Runs the provisioners in the VM, and the error-cleanup provisioner if one of them failed. A run that is interrupted
 //! here cannot be resumed: it gets a fresh VM.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use chrono::Utc;
 
@@ -14,17 +14,24 @@ use crate::{
         oven::{Cx, Step, durable},
     },
     communicator::{Communicator, quote::quote as quoted, ssh::SshCommunicator},
-    domain::{OnError, log::Stream, plan::SshPlan, provisioner::Provisioner},
+    domain::{
+        OnError,
+        log::Stream,
+        plan::SshPlan,
+        post_processor::PostProcessorAction,
+        provisioner::{Provisioner, ProvisionerAction},
+    },
     logs::controls,
-    provision::{ProvisionContext, ProvisionError, run_provisioner},
+    post_process::artifice,
+    provision::{ProvisionContext, ProvisionError, run_provisioner, workspace},
     store::{files, journal::guard},
 };
 
 /// What a download may hold, in bytes.
-const DOWNLOAD_LIMIT: u64 = 64 << 20;
+pub(super) const DOWNLOAD_LIMIT: u64 = 64 << 20;
 
 /// How long a provisioner may take that has no `timeout`.
-const PROVISIONER: Duration = Duration::from_secs(6 * 3600);
+pub(super) const PROVISIONER: Duration = Duration::from_secs(6 * 3600);
 
 /// No build may take longer.
 const ALL_PROVISIONERS: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -78,7 +85,9 @@ impl Provision<'_> {
                 error.to_string(),
             )
         })?;
-        let late = Late::new(cx, Some(self.source)).with_generated(self.generated());
+        let way = Some((self.ssh, self.connected.host.as_str()));
+        let late = Late::new(cx, Some(self.source)).with_vm(cx, self.vm, way, self.key)?;
+        let run_uuid = cx.lease.build.to_string();
         let context = ProvisionContext {
             communicator,
             output: &cx.log,
@@ -86,8 +95,9 @@ impl Provision<'_> {
             files: &cx.files,
             downloads: downloads.path(),
             download_limit: DOWNLOAD_LIMIT,
-            run_name: &cx.plan.name,
+            run_name: cx.plan.packer_name(),
             builder_type: cx.plan.builder.kind(),
+            run_uuid: &run_uuid,
             default_timeout: Some(PROVISIONER),
             cancel: cx.stop.token(),
         };
@@ -112,36 +122,30 @@ impl Provision<'_> {
             }
         }
         keep_downloads(cx, downloads.path()).await?;
+        keep_for_artifice(cx).await?;
         admission::withdraw(cx, communicator).await?;
         if let Some(halves) = &self.key.temporary {
             forget_key(cx, communicator, &halves.public).await;
         }
         Ok(())
     }
-
-    /// What `{{build "ID"}}` and its like stand for.
-    fn generated(&self) -> BTreeMap<String, String> {
-        let pairs = [
-            ("ID", self.vm.id.clone()),
-            ("Host", self.connected.host.clone()),
-            ("Port", self.ssh.port.to_string()),
-            ("User", self.ssh.username.clone()),
-            ("ConnType", "ssh".to_owned()),
-        ];
-        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-    }
 }
 
 /// The error as the build shows it, with what the script wrote last.
 fn with_last_lines(cx: &Cx, error: ProvisionError) -> StepError {
-    let redactor = cx.log.redactor();
-    // Shortened behind the redaction: of a secret that is cut in two, neither half would be recognised.
-    let shown =
-        |line: &String| redactor.redact(&controls::strip(line)).chars().take(LAST_LINE_LENGTH).collect();
-    let last_lines = error.last_lines().iter().map(shown).collect();
+    let last_lines = last_lines(cx, error.last_lines());
     let mut problem = StepError::from(error).problem(Provision::NAME);
     problem.last_lines = last_lines;
     StepError::Found(Box::new(problem))
+}
+
+/// Lines of a script as an error shows them. Shortened behind the redaction: of a secret that is cut in two, neither half
+/// would be recognised.
+pub(super) fn last_lines(cx: &Cx, lines: &[String]) -> Vec<String> {
+    let redactor = cx.log.redactor();
+    let shown =
+        |line: &String| redactor.redact(&controls::strip(line)).chars().take(LAST_LINE_LENGTH).collect();
+    lines.iter().map(shown).collect()
 }
 
 async fn run_error_cleanup(cx: &Cx, provisioner: &Provisioner, context: &ProvisionContext<'_>) {
@@ -153,39 +157,62 @@ async fn run_error_cleanup(cx: &Cx, provisioner: &Provisioner, context: &Provisi
 
 /// Puts what file provisioners downloaded where `GET /builds/{id}/files` finds it.
 async fn keep_downloads(cx: &Cx, folder: &std::path::Path) -> Result<(), StepError> {
-    let folder = folder.to_owned();
-    let listed = tokio::task::spawn_blocking(move || files_below(&folder)).await;
-    let found = listed.map_err(std::io::Error::other).and_then(|found| found).map_err(|error| {
+    let unreadable = |error: std::io::Error| {
         StepError::found(500, "download_unreadable", "What was downloaded cannot be read", error.to_string())
-    })?;
-    for (path, data) in found {
-        durable!(cx, |db| async {
-            guard(db, &cx.lease).await?;
-            files::put(db, cx.lease.build, &cx.plan.name, &path, &data, Utc::now()).await
-        })?;
-        cx.say(format!("kept {path} ({} bytes) with the build", data.len())).await;
+    };
+    let root = folder.to_owned();
+    for found in workspace::aside(move || workspace::files_below(&root)).await.map_err(unreadable)? {
+        let (root, path) = (folder.to_owned(), found.path.clone());
+        let data = workspace::aside(move || workspace::read(&root, &path)).await.map_err(unreadable)?;
+        keep_file(cx, &found.path, &data).await?;
     }
     Ok(())
 }
 
-fn files_below(folder: &std::path::Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                folders.push(entry.path());
-            } else if kind.is_file() {
-                let path = entry.path();
-                let relative = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
-                found.push((relative, std::fs::read(&path)?));
-            }
-        }
+/// Stores what `shell-local` wrote and an `artifice` will ask for: it may be another worker that gets there, with a fresh
+/// working folder.
+async fn keep_for_artifice(cx: &Cx) -> Result<(), StepError> {
+    let is_local = |provisioner: &Provisioner| matches!(provisioner.action, ProvisionerAction::ShellLocal(_));
+    let patterns: Vec<String> = cx
+        .plan
+        .post_processors
+        .iter()
+        .flatten()
+        .filter_map(|each| match &each.action {
+            PostProcessorAction::Artifice(plan) => Some(plan.files.clone()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    if patterns.is_empty() || !cx.plan.provisioners.iter().any(is_local) {
+        return Ok(());
     }
-    found.sort();
-    Ok(found)
+    let unreadable = |error: std::io::Error| {
+        StepError::found(500, "files_unreadable", "What scripts wrote cannot be read", error.to_string())
+    };
+    let root = cx.files.clone();
+    let found = workspace::aside(move || artifice::matching(&root, &patterns)).await.map_err(unreadable)?;
+    let size: u64 = found.iter().map(|file| file.size).sum();
+    if size > DOWNLOAD_LIMIT {
+        // The artifice will fail of it, when there is an artifact that can stay.
+        return Ok(());
+    }
+    for found in found {
+        let (root, path) = (cx.files.clone(), found.path.clone());
+        let data = workspace::aside(move || workspace::read(&root, &path)).await.map_err(unreadable)?;
+        keep_file(cx, &found.path, &data).await?;
+    }
+    Ok(())
+}
+
+/// Stores a file with the build.
+async fn keep_file(cx: &Cx, path: &str, data: &[u8]) -> Result<(), StepError> {
+    durable!(cx, |db| async {
+        guard(db, &cx.lease).await?;
+        files::put(db, cx.lease.build, &cx.plan.name, path, data, Utc::now()).await
+    })?;
+    cx.say(format!("kept {path} ({} bytes) with the build", data.len())).await;
+    Ok(())
 }
 
 /// Takes the temporary key out of the VM, so that it is not in the OMI. An image without these files or without sudo is

@@ -106,16 +106,18 @@ impl<'a> Template<'a> {
         Some(BuilderEntry { name, kind: *kind, type_name, node, pointer })
     }
 
-    /// The builders that the request's `only` and `except` leave.
+    /// The builders that the request's `only` and `except` leave. `except` may also name post-processors.
     pub(super) fn chosen<'b>(
         &self,
         builders: &'b [BuilderEntry<'a>],
+        post_processors: &[&str],
         request_errors: &mut Vec<FieldProblem>,
     ) -> Vec<&'b BuilderEntry<'a>> {
         let mut is_known = true;
         for (option, patterns) in [("only", &self.request.only), ("except", &self.request.except)] {
             for (index, pattern) in patterns.iter().enumerate() {
-                if builders.iter().any(|builder| matches(pattern, &builder.name)) {
+                let is_step = option == "except" && post_processors.contains(&pattern.as_str());
+                if is_step || builders.iter().any(|builder| matches(pattern, &builder.name)) {
                     continue;
                 }
                 is_known = false;
@@ -148,7 +150,7 @@ impl<'a> Template<'a> {
 }
 
 /// `` `a`, `b`, `c` ``
-pub(super) fn comma_separated(words: &[&str]) -> String {
+pub fn comma_separated(words: &[&str]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("`{}`", shorten(word))).collect();
     shorten_list(quoted).join(", ")
 }
@@ -163,7 +165,7 @@ fn shorten_list(mut words: Vec<String>) -> Vec<String> {
 }
 
 /// Whether a name fits a pattern with `*` and `?`.
-fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut at, mut in_name) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

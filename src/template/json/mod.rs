@@ -2,14 +2,17 @@
 
 mod builders;
 mod plan;
+mod post_processors;
 mod problem;
 mod provisioners;
 pub mod reader;
-mod redact;
+pub mod redact;
 mod var_files;
 mod variables;
 
+pub use builders::{comma_separated, matches};
 pub use plan::plan;
+pub use problem::invalid_template;
 
 /// A name as a part of a JSON pointer.
 pub fn pointer_token(name: &str) -> String {

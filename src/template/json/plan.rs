@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     builders::{BuilderEntry, comma_separated},
     pointer_token,
+    post_processors::{self, PostProcessorEntry},
     problem::{invalid_template, problem},
     provisioners::ProvisionerEntry,
     reader::{self, Kind, Node},
@@ -152,14 +153,19 @@ impl<'a> Template<'a> {
         let cleanup = self.root.get("error-cleanup-provisioner").and_then(|node| {
             self.provisioner(&general, &names, node, "/error-cleanup-provisioner".to_owned())
         });
-        let chosen = self.chosen(&builders, request_errors);
+        let post_processors = self.post_processors(&general, &names);
+        let steps: Vec<&str> = post_processors.iter().flatten().map(|entry| entry.name.as_str()).collect();
+        let chosen = self.chosen(&builders, &steps, request_errors);
         if weight(self.root).saturating_mul(chosen.len()) > MAX_WEIGHT {
             self.findings.wrong("/builders", self.root.at, "the template is too large for so many builders");
             return None;
         }
         let runs = chosen
             .into_iter()
-            .filter_map(|builder| self.run(builder, &variables, &sensitive, &provisioners, cleanup.as_ref()))
+            .filter_map(|builder| {
+                let cleanup = cleanup.as_ref();
+                self.run(builder, &variables, &sensitive, &provisioners, cleanup, &post_processors)
+            })
             .collect();
         Some((runs, sensitive))
     }
@@ -197,16 +203,19 @@ impl<'a> Template<'a> {
         };
         match name {
             "description" if value.as_text().is_none() && !is_empty => {
-                self.findings.wrong(&pointer, at, format!("`description` must be a text, not {}", value.kind_name()));
+                self.findings.wrong(
+                    &pointer,
+                    at,
+                    format!("`description` must be a text, not {}", value.kind_name()),
+                );
             }
             "min_packer_version" => self.packer_version(value),
-            "post-processors" if !is_empty => self.findings.not_yet(
-                &pointer,
-                at,
-                "`post-processors` is not supported yet; fournil's own manifest is at `/builds/{id}/manifest`",
-            ),
             "push" if !is_empty => {
-                self.findings.wrong(&pointer, at, "`push` was removed from Packer and is not supported; remove it");
+                self.findings.wrong(
+                    &pointer,
+                    at,
+                    "`push` was removed from Packer and is not supported; remove it",
+                );
             }
             known if ROOT.contains(&known) => {}
             comment if comment.starts_with('_') => {}
@@ -218,7 +227,11 @@ impl<'a> Template<'a> {
                 } else {
                     hint
                 };
-                self.findings.wrong(&pointer, at, format!("a template has no `{}` at its top; {hint}", shorten(other)));
+                self.findings.wrong(
+                    &pointer,
+                    at,
+                    format!("a template has no `{}` at its top; {hint}", shorten(other)),
+                );
             }
         }
     }
@@ -335,12 +348,18 @@ impl<'a> Template<'a> {
         sensitive: &BTreeSet<String>,
         provisioners: &[ProvisionerEntry<'a>],
         cleanup: Option<&ProvisionerEntry<'a>>,
+        post_processors: &[Vec<PostProcessorEntry<'a>>],
     ) -> Option<RunPlan> {
         let build = (builder.name.clone(), builder.type_name.to_owned());
         let renderer = Renderer::new(self.facts(variables.clone(), Some(build), false), &self.effort);
         let secrets = RefCell::default();
-        let reading =
-            Reading { findings: self.findings, renderer: &renderer, folder: self.folder, secrets: &secrets };
+        let reading = Reading {
+            findings: self.findings,
+            renderer: &renderer,
+            folder: self.folder,
+            allowed: &self.cx.allowed,
+            secrets: &secrets,
+        };
         for value in sensitive.iter().filter_map(|name| variables.get(name)) {
             reading.keep_secret(value);
         }
@@ -370,11 +389,24 @@ impl<'a> Template<'a> {
         let error_cleanup = cleanup
             .filter(|entry| entry.applies_to(&builder.name))
             .and_then(|entry| entry.for_run(&reading, &builder.name));
+        let post_processors =
+            post_processors::for_run(post_processors, &self.request.except, &reading, &builder.name);
+        let plan = plan?;
+        if !post_processors.is_empty() && !plan.makes_artifact() {
+            self.findings.notice(format!(
+                "the post-processors of `{}` do not run: with `skip_create_omi` there is no artifact",
+                shorten(&builder.name)
+            ));
+        }
         Some(RunPlan {
             name: builder.name.clone(),
-            builder: plan?,
+            builder: plan,
             provisioners,
             error_cleanup,
+            packer_name: None,
+            deferred: Vec::new(),
+            needs_data: false,
+            post_processors,
             secrets: secrets.into_inner().into_iter().map(SecretString::from).collect(),
         })
     }

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::template::RequestLimits;
+use crate::{domain::post_processor::PostProcessor, template::RequestLimits};
 
 const LINUX: &str = include_str!("../../../tests/templates/linux.json");
 const TWO: &str = include_str!("../../../tests/templates/two-builds.json");
@@ -309,7 +309,7 @@ fn the_root_is_checked() {
         ("description", json!(5), "must be a text"),
         ("min_packer_version", json!("2.0.0"), "needs Packer 2.0.0"),
         ("min_packer_version", json!("new"), "is no version"),
-        ("post-processors", json!(["manifest"]), "not supported yet"),
+        ("post-processors", json!({}), "must be a list"),
         ("push", json!({"name": "x"}), "removed from Packer"),
         ("provisioners", json!({}), "must be a list"),
         ("builders", json!([]), "is empty"),
@@ -326,6 +326,68 @@ fn the_root_is_checked() {
             .detail
             .contains("no `builders`")
     );
+}
+
+#[test]
+fn post_processors_form_chains_and_are_chosen_for_each_build() {
+    let chains = |post_processors: Value, except: &[&str]| {
+        let template = json!({
+            "builders": [builder("a"), builder("b")], "post-processors": post_processors,
+        });
+        let mut request = BuildRequest::new(TemplateSource::Json(template));
+        request.except = except.iter().map(|name| (*name).to_owned()).collect();
+        parsed(&request).map(|parsed| -> Vec<Vec<String>> {
+            let chain = |chain: &Vec<PostProcessor>| {
+                chain.iter().map(|each| format!("{}:{}", each.name, each.action.kind())).collect()
+            };
+            let runs = parsed.plan.runs.iter();
+            runs.flat_map(|run| {
+                let mut all = vec![vec![run.name.clone()]];
+                all.extend(run.post_processors.iter().map(chain));
+                all
+            })
+            .collect()
+        })
+    };
+    let template = json!([
+        "manifest",
+        {"type": "checksum", "only": ["a"]},
+        [
+            {"type": "artifice", "files": ["out/*"], "name": "take"},
+            {"type": "checksum", "except": ["a"], "name": "sum"},
+            {"type": "manifest", "output": "of-{{build_name}}.json"},
+        ],
+    ]);
+    let all: &[&[&str]] = &[
+        &["a"],
+        &["manifest:manifest"],
+        &["checksum:checksum"],
+        &["take:artifice", "manifest:manifest"],
+        &["b"],
+        &["manifest:manifest"],
+        &["take:artifice", "sum:checksum", "manifest:manifest"],
+    ];
+    assert_eq!(chains(template.clone(), &[]).unwrap(), all);
+    // An excepted name ends its chain there.
+    let without: &[&[&str]] = &[&["b"], &["manifest:manifest"], &["take:artifice"]];
+    assert_eq!(chains(template.clone(), &["a", "sum"]).unwrap(), without);
+    let error = chains(template, &["tak"]).unwrap_err();
+    assert_eq!(error.errors[0].pointer.as_deref(), Some("/except/0"));
+    assert!(error.errors[0].detail.contains("`tak`"), "{error:?}");
+
+    for (post_processors, pointer, expected) in [
+        (json!([5]), "/post-processors/0", "a name or an object, not a number"),
+        (json!([{}]), "/post-processors/0", "has no `type`"),
+        (json!([["manifest", ["manifest"]]]), "/post-processors/0/1", "cannot hold another sequence"),
+        (json!(["manifst"]), "/post-processors/0", "did you mean `manifest`?"),
+        (json!([[{"type": "manifest", "only": ["c"]}]]), "/post-processors/0/0/only/0", "does not exist"),
+        (json!([{"type": "manifest", "only": ["a"], "except": ["b"]}]), "/post-processors/0", "both given"),
+    ] {
+        let problem = chains(post_processors.clone(), &[]).unwrap_err();
+        let error = &problem.errors[0];
+        assert_eq!(error.pointer.as_deref(), Some(&*format!("/template{pointer}")), "{post_processors}");
+        assert!(error.detail.contains(expected), "{post_processors}: {}", error.detail);
+    }
 }
 
 #[test]
@@ -349,7 +411,10 @@ fn pointers_lead_into_the_body_that_was_sent() {
     let plan = serde_json::to_value(parsed(&request).unwrap().plan).unwrap();
     let command =
         plan["runs"][0]["provisioners"][0]["action"]["source"]["inline"]["commands"][0].as_str().unwrap();
-    assert_eq!(crate::template::render_late(command, &Default::default()).as_deref(), Ok("echo {{1"));
+    assert_eq!(
+        crate::template::render_late(command, &Default::default(), &mut |_| {}).as_deref(),
+        Ok("echo {{1")
+    );
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(super) fn problem(
     if is_not_yet && total > 0 { not_supported_yet(errors) } else { invalid_template(errors, total) }
 }
 
-pub(super) fn invalid_template(errors: Vec<FieldProblem>, total: usize) -> Problem {
+pub fn invalid_template(errors: Vec<FieldProblem>, total: usize) -> Problem {
     let detail = match errors.as_slice() {
         [] => "The template has no builds.".to_owned(),
         [only] => match (&only.pointer, only.line) {

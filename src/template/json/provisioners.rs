@@ -64,6 +64,18 @@ impl<'a> Template<'a> {
                     return None;
                 }
             };
+        let (only, except) = self.only_and_except(node, builds, &pointer);
+        let overrides = self.overrides(node, builds, &pointer);
+        Some(ProvisionerEntry { type_name, node, pointer, only, except, overrides, read: RefCell::default() })
+    }
+
+    /// The builds that `only` and `except` name; all must exist.
+    pub(super) fn only_and_except(
+        &self,
+        node: &Node,
+        builds: &[&str],
+        pointer: &str,
+    ) -> (Vec<String>, Vec<String>) {
         let selection = |option: &str| -> Vec<String> {
             let Some(list) = node.get(option) else { return Vec::new() };
             let names = self.names(list, option, &format!("{pointer}/{option}"));
@@ -74,10 +86,9 @@ impl<'a> Template<'a> {
         };
         let (only, except) = (selection("only"), selection("except"));
         if !only.is_empty() && !except.is_empty() {
-            self.findings.wrong(&pointer, node.at, "`only` and `except` are both given; give one of them");
+            self.findings.wrong(pointer, node.at, "`only` and `except` are both given; give one of them");
         }
-        let overrides = self.overrides(node, builds, &pointer);
-        Some(ProvisionerEntry { type_name, node, pointer, only, except, overrides, read: RefCell::default() })
+        (only, except)
     }
 
     fn overrides(&self, node: &'a Node, builds: &[&str], pointer: &str) -> Vec<(&'a str, &'a Node, String)> {

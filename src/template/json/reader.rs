@@ -38,6 +38,8 @@ pub enum Kind {
     Array(Vec<Node>),
     /// Names and values, in order.
     Object(Vec<Member>),
+    /// Known once a data source has been asked; never read from text.
+    Unknown,
 }
 
 /// One entry of an object.
@@ -82,6 +84,7 @@ impl Node {
             Kind::String(_) => "a text",
             Kind::Array(_) => "a list",
             Kind::Object(_) => "an object",
+            Kind::Unknown => "a value that is not known yet",
         }
     }
 
@@ -110,7 +113,7 @@ impl Node {
     /// The same value for serde.
     pub fn to_value(&self) -> Value {
         match &self.kind {
-            Kind::Null => Value::Null,
+            Kind::Null | Kind::Unknown => Value::Null,
             Kind::Bool(value) => Value::Bool(*value),
             Kind::Number(number) => serde_json::from_str(number).unwrap_or(Value::Null),
             Kind::String(text) => Value::String(text.clone()),

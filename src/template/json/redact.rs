@@ -10,7 +10,7 @@ use super::reader::{Kind, Node};
 pub const SENSITIVE: &str = "<sensitive>";
 
 /// Options whose value is never shown, whatever it is.
-const SECRET_OPTIONS: [&str; 9] = [
+pub const SECRET_OPTIONS: [&str; 9] = [
     "secret_key",
     "token",
     "mfa_code",
@@ -27,10 +27,7 @@ const SHORTEST_INSIDE: usize = 4;
 
 /// The template as JSON, with secret options, sensitive variables and every occurrence of a secret replaced.
 pub fn redact(root: &Node, sensitive_variables: &BTreeSet<String>, secrets: &BTreeSet<String>) -> Value {
-    let mut ordered: Vec<&str> = secrets.iter().map(String::as_str).collect();
-    // The longest first, so that no rest of a longer one stays.
-    ordered.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-    let mut value = Redactor { secrets: ordered }.node(root);
+    let mut value = Redactor::new(secrets.iter().map(String::as_str)).node(root);
     if let Some(Value::Object(variables)) = value.get_mut("variables") {
         for (name, value) in variables {
             if sensitive_variables.contains(name) && !value.is_null() {
@@ -41,11 +38,20 @@ pub fn redact(root: &Node, sensitive_variables: &BTreeSet<String>, secrets: &BTr
     value
 }
 
-struct Redactor<'a> {
+/// Replaces secrets.
+pub struct Redactor<'a> {
     secrets: Vec<&'a str>,
 }
 
-impl Redactor<'_> {
+impl<'a> Redactor<'a> {
+    /// Replaces these.
+    pub fn new(secrets: impl Iterator<Item = &'a str>) -> Self {
+        let mut secrets: Vec<&str> = secrets.collect();
+        // The longest first, so that no rest of a longer one stays.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self { secrets }
+    }
+
     fn node(&self, node: &Node) -> Value {
         match &node.kind {
             Kind::String(text) => Value::from(self.text(text)),
@@ -64,11 +70,12 @@ impl Redactor<'_> {
                 }
                 Value::Object(map)
             }
-            Kind::Null | Kind::Bool(_) | Kind::Number(_) => node.to_value(),
+            Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Unknown => node.to_value(),
         }
     }
 
-    fn text(&self, text: &str) -> String {
+    /// A text without them.
+    pub fn text(&self, text: &str) -> String {
         if self.secrets.contains(&text) {
             return SENSITIVE.to_owned();
         }

@@ -92,7 +92,7 @@ fn read(
             Kind::Number(number) => number.clone(),
             Kind::Bool(value) => value.to_string(),
             // As Go reads it into a text.
-            Kind::Null => String::new(),
+            Kind::Null | Kind::Unknown => String::new(),
             Kind::Array(_) | Kind::Object(_) => {
                 let (name, kind) = (shorten(&member.name), member.value.kind_name());
                 errors.push(at(offset, format!("the value of `{name}` must be a text, not {kind}")));

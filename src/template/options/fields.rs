@@ -3,13 +3,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::RangeInclusive,
     time::Duration,
 };
 
 use crate::{
-    domain::duration,
+    domain::{Capability, duration},
     template::{
         context::ContextFolder,
         envelope::shorten,
@@ -91,6 +91,8 @@ pub struct Reading<'a> {
     pub renderer: &'a Renderer,
     /// The uploaded folder.
     pub folder: Option<&'a ContextFolder>,
+    /// What templates may make the workers' hosts do.
+    pub allowed: &'a BTreeSet<Capability>,
     /// Texts that must not appear in logs.
     pub secrets: &'a RefCell<Vec<String>>,
 }
@@ -122,6 +124,8 @@ struct Layer<'a> {
     members: &'a [Member],
     pointer: String,
     at: u32,
+    /// What is in it is not known yet.
+    is_unknown: bool,
 }
 
 /// A member that was found.
@@ -133,13 +137,17 @@ struct Found<'a> {
 impl<'a> Fields<'a> {
     /// The members of an object. Anything else is wrong, and read as if it were empty.
     pub fn new(reading: &'a Reading<'a>, node: &'a Node, pointer: String) -> Self {
+        let is_unknown = matches!(node.kind, Kind::Unknown);
         let members = node.members().unwrap_or_else(|| {
+            if is_unknown {
+                return &[];
+            }
             reading.findings.wrong(&pointer, node.at, format!("must be an object, not {}", node.kind_name()));
             &[]
         });
         Self {
             reading,
-            layers: vec![Layer { members, pointer, at: node.at }],
+            layers: vec![Layer { members, pointer, at: node.at, is_unknown }],
             asked: RefCell::default(),
             late: Cell::new(None),
         }
@@ -170,9 +178,12 @@ impl<'a> Fields<'a> {
         self.find(name).is_some()
     }
 
-    /// Something is wrong with this option, or with its absence.
+    /// Something is wrong with this option, or with its absence. Nothing is wrong with a value that is not known yet.
     pub fn fail(&self, name: &'static str, detail: impl Into<String>) {
+        let is_open = |layer: &Layer<'_>| layer.is_unknown;
         match self.find(name) {
+            Some(found) if holds_unknown(found.node) => {}
+            None if self.layers.iter().any(is_open) => {}
             Some(found) => self.reading.findings.wrong(&found.pointer, found.node.at, detail),
             None => {
                 let last = self.layers.len() - 1;
@@ -248,6 +259,7 @@ impl<'a> Fields<'a> {
                     }
                 }
             }
+            Kind::Unknown => None,
             _ => {
                 self.fail(name, format!("`{name}` must be true or false, not {}", found.node.kind_name()));
                 None
@@ -264,7 +276,7 @@ impl<'a> Fields<'a> {
     pub fn whole(&self, name: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
         let found = self.find(name)?;
         let text = match &found.node.kind {
-            Kind::Number(_) | Kind::String(_) => self.scalar(found.node, &found.pointer)?,
+            Kind::Number(_) | Kind::String(_) | Kind::Unknown => self.scalar(found.node, &found.pointer)?,
             _ => {
                 self.fail(name, format!("`{name}` must be a whole number, not {}", found.node.kind_name()));
                 return None;
@@ -288,7 +300,7 @@ impl<'a> Fields<'a> {
     /// A duration as Go writes it.
     pub fn duration(&self, name: &'static str) -> Option<Duration> {
         let found = self.find(name)?;
-        let Kind::String(_) = found.node.kind else {
+        let (Kind::String(_) | Kind::Unknown) = found.node.kind else {
             self.fail(
                 name,
                 format!("`{name}` must be a duration such as `30s` or `10m`, not {}", found.node.kind_name()),
@@ -367,6 +379,9 @@ impl<'a> Fields<'a> {
         };
         for (node, pointer) in parts {
             let Some(members) = node.members() else {
+                if matches!(node.kind, Kind::Unknown) {
+                    continue;
+                }
                 self.reading.findings.wrong(
                     &pointer,
                     node.at,
@@ -421,7 +436,9 @@ impl<'a> Fields<'a> {
                     })
                     .collect(),
             ),
-            Kind::Object(_) => Some(vec![Fields::new(self.reading, found.node, found.pointer)]),
+            Kind::Object(_) | Kind::Unknown => {
+                Some(vec![Fields::new(self.reading, found.node, found.pointer)])
+            }
             _ => {
                 self.fail(
                     name,
@@ -487,6 +504,7 @@ impl<'a> Fields<'a> {
             Kind::Number(number) => Some(plain_number(number)),
             Kind::Bool(value) => Some(if *value { "1" } else { "0" }.to_owned()),
             Kind::Null => Some(String::new()),
+            Kind::Unknown => None,
             Kind::Array(_) | Kind::Object(_) => {
                 self.reading.findings.wrong(
                     pointer,
@@ -534,6 +552,17 @@ fn is_neutral(node: &Node) -> bool {
         Kind::String(text) => text.is_empty() || text == "false" || text == "0",
         Kind::Array(items) => items.is_empty(),
         Kind::Object(members) => members.is_empty(),
+        Kind::Unknown => false,
+    }
+}
+
+/// Whether anything of it is not known yet.
+pub fn holds_unknown(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Unknown => true,
+        Kind::Array(items) => items.iter().any(holds_unknown),
+        Kind::Object(members) => members.iter().any(|member| holds_unknown(&member.value)),
+        _ => false,
     }
 }
 

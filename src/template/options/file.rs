@@ -5,23 +5,29 @@ use secrecy::SecretString;
 use super::{fields::Fields, files};
 use crate::{
     domain::provisioner::{FilePlan, FileSource},
-    template::context::normalise,
+    template::{context::normalise, render::Scope},
 };
 
 /// Reads the options.
 pub fn file(fields: &Fields<'_>) -> Option<FilePlan> {
-    let destination = fields.text("destination").unwrap_or_default();
+    let destination = fields.late_text("destination", Scope::Script).unwrap_or_default();
     if destination.is_empty() {
         fields.fail("destination", "`destination` is missing: where the files go");
     }
     let is_download = fields.word("direction", &["upload", "download"]).as_deref() == Some("download");
-    let one = fields.filled("source");
-    let several = fields.texts("sources").unwrap_or_default();
-    let content = fields.text("content");
+    // What is uploaded is looked at now; a path in the VM may hold what is known only when the VM runs.
+    let (one, several) = if is_download {
+        (fields.late_text("source", Scope::Script), fields.late_texts("sources", Scope::Script))
+    } else {
+        (fields.text("source"), fields.texts("sources"))
+    };
+    let has_broken_source = fields.has("source") && one.is_none();
+    let content = fields.late_text("content", Scope::Script);
     // Files are here before the build starts, so nothing is gained by looking for them later.
     fields.flag("generated");
+    let several = several.unwrap_or_default();
     let sources: Vec<String> = one.into_iter().chain(several).filter(|source| !source.is_empty()).collect();
-    let has_sources = !sources.is_empty() || fields.has("source") && fields.text("source").is_none();
+    let has_sources = !sources.is_empty() || has_broken_source;
     match (content.filter(|content| !content.is_empty()), has_sources) {
         (Some(_), true) => {
             fields.fail("content", "`content` and `source` are both given; give one of them");
@@ -72,6 +78,10 @@ fn upload(fields: &Fields<'_>, source: &str) -> Option<String> {
 
 /// Where a download goes among the build's files.
 fn local(fields: &Fields<'_>, destination: &str) -> Option<String> {
+    if destination.contains("{{") {
+        // Looked at when it is known; nothing is written outside of the build's files then either.
+        return Some(destination.to_owned());
+    }
     let Some(path) = normalise(destination) else {
         fields.fail(
             "destination",

@@ -86,26 +86,45 @@ pub fn source_omi(fields: &Fields<'_>) -> SourceOmi {
         }
         return SourceOmi { id, filters: BTreeMap::new(), owners: Vec::new(), most_recent: false };
     };
-    let mut filters: BTreeMap<String, Vec<String>> = given(&filter, &IMAGE)
+    let found = images(&filter, id);
+    filter.finish("`source_omi_filter`", &[]);
+    if found.id.is_none() {
+        match filter.texts("owners") {
+            Some(owners) if !owners.is_empty() => {}
+            _ if found.filters.is_empty() => fields.fail(
+                "source_omi_filter",
+                "`source_omi` or `source_omi_filter` is missing: the OMI to start from",
+            ),
+            _ => owners_missing(&filter),
+        }
+    }
+    found
+}
+
+/// Reads the options of a data source: whose images, and which.
+pub fn data_omi(fields: &Fields<'_>) -> SourceOmi {
+    let found = images(fields, None);
+    if fields.texts("owners").is_none_or(|owners| owners.is_empty()) {
+        owners_missing(fields);
+    }
+    found
+}
+
+/// OAPI's filter of the owners' names.
+const ALIASES: &str = "AccountAliases";
+
+fn owners_missing(filter: &Fields<'_>) {
+    filter.fail("owners", "`owners` is missing: whose OMIs to search, e.g. `[\"Outscale\"]` or `[\"self\"]`");
+}
+
+/// `filters`, `filter`, `owners` and `most_recent`.
+fn images(filter: &Fields<'_>, id: Option<String>) -> SourceOmi {
+    let mut filters: BTreeMap<String, Vec<String>> = given(filter, &IMAGE)
         .into_iter()
         .map(|((_, oapi, _), value)| ((*oapi).to_owned(), vec![value]))
         .collect();
     let given_owners = filter.texts("owners").unwrap_or_default();
     let most_recent = filter.is_on("most_recent");
-    filter.finish("`source_omi_filter`", &[]);
-    if id.is_none() && given_owners.is_empty() {
-        if filters.is_empty() {
-            fields.fail(
-                "source_omi_filter",
-                "`source_omi` or `source_omi_filter` is missing: the OMI to start from",
-            );
-        } else {
-            filter.fail(
-                "owners",
-                "`owners` is missing: whose OMIs to search, e.g. `[\"Outscale\"]` or `[\"self\"]`",
-            );
-        }
-    }
     let (owners, aliases): (Vec<String>, Vec<String>) = given_owners
         .into_iter()
         .map(|owner| owner.trim().to_owned())
@@ -113,9 +132,9 @@ pub fn source_omi(fields: &Fields<'_>) -> SourceOmi {
         .partition(|owner| owner == "self" || owner.bytes().all(|byte| byte.is_ascii_digit()));
     if !owners.is_empty() || !aliases.is_empty() {
         // As in Packer: owners are written over the filters that say the same.
-        for (name, oapi) in [("account-id", "AccountIds"), ("account-alias", "AccountAliases")] {
+        for (name, oapi) in [("account-id", "AccountIds"), ("account-alias", ALIASES)] {
             if filters.remove(oapi).is_some() {
-                fields.notice(name, "of `source_omi_filter` has no effect beside `owners`");
+                filter.notice(name, "of `source_omi_filter` has no effect beside `owners`");
             }
         }
     }
@@ -126,7 +145,7 @@ pub fn source_omi(fields: &Fields<'_>) -> SourceOmi {
         );
     }
     if !aliases.is_empty() {
-        filters.insert("AccountAliases".to_owned(), aliases);
+        filters.insert(ALIASES.to_owned(), aliases);
     }
     SourceOmi { id, filters, owners, most_recent }
 }

@@ -4,18 +4,23 @@
 mod access;
 mod block_device;
 mod bsu;
+mod data_omi;
 pub mod fields;
 mod file;
 mod files;
 mod lookup;
 mod omi;
+mod post_processor;
 mod provisioner;
 mod shell;
+mod shell_local;
 mod ssh;
 mod table;
 mod vm;
 
 pub use bsu::bsu;
+pub use data_omi::data_omi;
+pub use post_processor::post_processor;
 pub use provisioner::{COMMON, provisioner};
 
 /// What becomes of an option that is known but not used.
@@ -50,6 +55,8 @@ pub const BUILDERS: [(&str, BuilderKind); 8] = [
     ("outscale-chroot", BuilderKind::NotYet),
 ];
 
+#[cfg(test)]
+mod post_processor_tests;
 #[cfg(test)]
 mod provisioner_tests;
 #[cfg(test)]

@@ -75,6 +75,19 @@ fn shell_options_reach_the_plan() {
         (common.pause_before.as_secs(), common.timeout.unwrap().as_secs(), common.max_retries),
         (10, 3600, 3)
     );
+    assert!(!common.continue_on_error);
+    assert!(
+        provisioner(json!({"type": "shell", "inline": ["x"], "continue_on_error": true})).continue_on_error
+    );
+    let plan = shell(json!({
+        "type": "shell", "script": "a.sh", "remote_folder": "/home/{{build `User`}}", "remote_file": "{{.ID}}.sh",
+        "env_var_format": "{{build_name}} %s=%s ",
+    }));
+    assert_eq!(
+        (plan.remote_folder.as_str(), plan.remote_file.as_deref()),
+        ("/home/{{build `User`}}", Some("{{.ID}}.sh"))
+    );
+    assert_eq!(plan.env_var_format.as_deref(), Some("osc-bsu %s=%s "));
 }
 
 #[test]
@@ -102,6 +115,13 @@ fn file_options_reach_the_plan() {
             FileSource::Upload(_) | FileSource::Content(_) | FileSource::Download(_)
         ));
     }
+    let late = file(json!({
+        "type": "file", "direction": "download", "source": "/tmp/{{build `ID`}}", "destination": "of/{{build `ID`}}",
+    }));
+    assert_eq!(serde_json::to_value(&late.source).unwrap(), json!({"download": ["/tmp/{{build `ID`}}"]}));
+    assert_eq!(late.destination, "of/{{build `ID`}}");
+    let late = file(json!({"type": "file", "content": "{{build_name}} {{build `ID`}}", "destination": "/x"}));
+    assert_eq!(serde_json::to_value(&late.source).unwrap(), json!({"content": "osc-bsu {{build \"ID\"}}"}));
 }
 
 #[test]
@@ -128,8 +148,12 @@ fn wrong_provisioners_are_named() {
         (json!({"type": "shell", "inline": ["x"], "max_retries": -1}), "between 0 and 1000"),
         (json!({"type": "shell", "inline": ["x"], "timeout": "fast"}), "is no duration"),
         (
-            json!({"type": "shell", "inline": ["x"], "continue_on_error": true}),
-            "`continue_on_error` is not supported yet",
+            json!({"type": "shell", "inline": ["x"], "continue_on_error": "perhaps"}),
+            "must be true or false, not `perhaps`",
+        ),
+        (
+            json!({"type": "file", "source": "{{build `ID`}}", "destination": "/x"}),
+            "`build` has a value only in",
         ),
         (json!({"type": "file", "destination": "/x"}), "needs `source`, `sources` or `content`"),
         (json!({"type": "file", "source": "a.sh"}), "`destination` is missing"),
@@ -156,7 +180,7 @@ fn wrong_provisioners_are_named() {
         (json!({"type": "sleep", "duration": 5}), "such as `30s`"),
         (json!({"type": "breakpoint"}), "no console"),
         (json!({"type": "shel", "inline": ["x"]}), "did you mean `shell`?"),
-        (json!({"type": "frobnicate"}), "`shell`, `file` and `sleep` are supported"),
+        (json!({"type": "frobnicate"}), "`shell-local` and `sleep` are supported"),
         (json!({"inline": ["x"]}), "has no `type`"),
         (json!("shell"), "must be an object, not a text"),
     ] {

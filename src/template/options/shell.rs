@@ -13,21 +13,21 @@ use crate::{
 /// How long to try to upload and start a script while the connection is shaky; Packer's.
 const START_RETRY: Duration = Duration::from_secs(300);
 /// What inline commands run under; Packer's.
-const SHEBANG: &str = "/bin/sh -e";
+pub(super) const SHEBANG: &str = "/bin/sh -e";
 
 /// Reads the options.
 pub fn shell(fields: &Fields<'_>) -> Option<ShellPlan> {
-    let source = source(fields);
+    let source = source(fields, "a `shell` provisioner needs `inline`, `script` or `scripts`");
     let environment = environment(fields);
     let exit_codes = exit_codes(fields);
     Some(ShellPlan {
         environment,
-        env_var_format: fields.filled("env_var_format"),
+        env_var_format: late(fields, "env_var_format"),
         use_env_var_file: fields.is_on("use_env_var_file"),
         execute_command: fields.late_text("execute_command", Scope::Command).filter(|text| !text.is_empty()),
-        remote_folder: fields.filled("remote_folder").unwrap_or_else(|| "/tmp".to_owned()),
-        remote_file: fields.filled("remote_file"),
-        remote_path: fields.filled("remote_path"),
+        remote_folder: late(fields, "remote_folder").unwrap_or_else(|| "/tmp".to_owned()),
+        remote_file: late(fields, "remote_file"),
+        remote_path: late(fields, "remote_path"),
         binary: fields.is_on("binary"),
         valid_exit_codes: exit_codes,
         expect_disconnect: fields.is_on("expect_disconnect"),
@@ -41,7 +41,13 @@ pub fn shell(fields: &Fields<'_>) -> Option<ShellPlan> {
     })
 }
 
-fn source(fields: &Fields<'_>) -> Option<ShellSource> {
+/// A text that may name the VM; an empty one is absent.
+pub(super) fn late(fields: &Fields<'_>, name: &'static str) -> Option<String> {
+    fields.late_text(name, Scope::Script).filter(|text| !text.is_empty())
+}
+
+/// The commands or scripts; `needs` is said where there are none.
+pub(super) fn source(fields: &Fields<'_>, needs: &str) -> Option<ShellSource> {
     let wrong_before = fields.reading.findings.count();
     let commands = fields.late_texts("inline", Scope::Script);
     let own_shebang = fields.filled("inline_shebang");
@@ -75,7 +81,7 @@ fn source(fields: &Fields<'_>) -> Option<ShellSource> {
         (false, None) => {
             // A script whose text could not be rendered is wrong in another way, which has been said.
             if fields.reading.findings.count() == wrong_before {
-                fields.fail("inline", "a `shell` provisioner needs `inline`, `script` or `scripts`");
+                fields.fail("inline", needs);
             }
             None
         }
@@ -83,7 +89,7 @@ fn source(fields: &Fields<'_>) -> Option<ShellSource> {
 }
 
 /// `env` wins over `environment_vars`, and later entries of that over earlier ones.
-fn environment(fields: &Fields<'_>) -> BTreeMap<String, SecretString> {
+pub(super) fn environment(fields: &Fields<'_>) -> BTreeMap<String, SecretString> {
     let mut environment = BTreeMap::new();
     for entry in fields.late_texts("environment_vars", Scope::Script).unwrap_or_default() {
         match entry.split_once('=') {
@@ -104,7 +110,8 @@ fn environment(fields: &Fields<'_>) -> BTreeMap<String, SecretString> {
     environment
 }
 
-fn exit_codes(fields: &Fields<'_>) -> Vec<i32> {
+/// `valid_exit_codes`.
+pub(super) fn exit_codes(fields: &Fields<'_>) -> Vec<i32> {
     let mut codes = Vec::new();
     for text in fields.texts("valid_exit_codes").unwrap_or_default() {
         match text.trim().parse() {

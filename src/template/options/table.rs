@@ -75,22 +75,28 @@ pub const BSU: [(&str, Treatment); 48] = [
     ("from_scratch", Never("it belongs to `osc-chroot`")),
 ];
 
+/// Options of the data source `outscale-omi`.
+pub const DATA_OMI: [(&str, Treatment); 6] = [
+    ("x509_cert_path", NotYet),
+    ("x509_key_path", NotYet),
+    ("profile", NotYet),
+    ("mfa_code", Ignored(UNUSED)),
+    ("token", Ignored(UNUSED)),
+    ("skip_metadata_api_check", Ignored(UNUSED)),
+];
+
 /// Keys of `launch_block_device_mappings`.
 pub const BLOCK_DEVICE: [(&str, Treatment); 2] = [
     ("tags", Never("tag the volumes with `run_volume_tags`")),
     ("virtual_name", Never("OUTSCALE has no ephemeral volumes")),
 ];
 
-/// Options that every provisioner could have.
-pub const PROVISIONER: [(&str, Treatment); 1] = [("continue_on_error", NotYet)];
-
 /// Provisioners that are known but not done.
-pub const PROVISIONER_KINDS: [(&str, Treatment); 16] = [
+pub const PROVISIONER_KINDS: [(&str, Treatment); 15] = [
     ("powershell", NotYet),
     ("windows-shell", NotYet),
     ("windows-restart", NotYet),
     ("windows-update", NotYet),
-    ("shell-local", NotYet),
     ("ansible", NotYet),
     ("ansible-local", NotYet),
     ("chef-client", NotYet),
@@ -105,4 +111,38 @@ pub const PROVISIONER_KINDS: [(&str, Treatment); 16] = [
         "breakpoint",
         Never("a service has no console at which somebody could press Enter; remove it or set `disable`"),
     ),
+];
+
+/// What stands for post-processors that make something of another builder's artifact.
+const OTHER_ARTIFACT: &str = "it works on the artifact of another kind of builder, not on an OMI";
+
+/// Post-processors that are known but not done.
+pub const POST_PROCESSOR_KINDS: [(&str, Treatment); 21] = [
+    (
+        "compress",
+        Never(
+            "an OMI has no files to pack, and Packer would delete the OMI after that; pack files in the VM before they \
+             are downloaded",
+        ),
+    ),
+    ("provenance", Never("it fails on the artifact of every OUTSCALE builder, also in Packer")),
+    ("docker-import", Never(OTHER_ARTIFACT)),
+    ("docker-push", Never(OTHER_ARTIFACT)),
+    ("docker-save", Never(OTHER_ARTIFACT)),
+    ("docker-tag", Never(OTHER_ARTIFACT)),
+    ("vagrant", Never(OTHER_ARTIFACT)),
+    ("vagrant-cloud", Never(OTHER_ARTIFACT)),
+    ("vagrant-registry", Never(OTHER_ARTIFACT)),
+    ("amazon-import", Never(OTHER_ARTIFACT)),
+    ("alicloud-import", Never(OTHER_ARTIFACT)),
+    ("digitalocean-import", Never(OTHER_ARTIFACT)),
+    ("exoscale-import", Never(OTHER_ARTIFACT)),
+    ("googlecompute-export", Never(OTHER_ARTIFACT)),
+    ("googlecompute-import", Never(OTHER_ARTIFACT)),
+    ("ucloud-import", Never(OTHER_ARTIFACT)),
+    ("vsphere", Never(OTHER_ARTIFACT)),
+    ("vsphere-template", Never(OTHER_ARTIFACT)),
+    ("yandex-export", Never(OTHER_ARTIFACT)),
+    ("yandex-import", Never(OTHER_ARTIFACT)),
+    ("atlas", Never("the service behind it has been shut down")),
 ];

@@ -130,7 +130,7 @@ const REFERENCE: &[&str] = &[
     "winrm_timeout",
 ];
 
-fn folder() -> ContextFolder {
+pub(super) fn folder() -> ContextFolder {
     ContextFolder::from_files([
         ("a.sh", &b"echo a"[..], true),
         ("b.sh", b"echo b", false),
@@ -196,7 +196,14 @@ fn no_option_of_the_reference_is_forgotten() {
     let findings = Findings::default();
     let renderer = Renderer::new(Facts::default(), &std::rc::Rc::default());
     let secrets = RefCell::default();
-    let reading = Reading { findings: &findings, renderer: &renderer, folder: None, secrets: &secrets };
+    let allowed = Default::default();
+    let reading = Reading {
+        findings: &findings,
+        renderer: &renderer,
+        folder: None,
+        allowed: &allowed,
+        secrets: &secrets,
+    };
     let node = Node::from_value(&json!({}));
     let fields = Fields::new(&reading, &node, String::new());
     super::bsu(&fields);

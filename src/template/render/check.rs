@@ -19,38 +19,54 @@ pub enum Scope {
     Script,
     /// `execute_command`: and the script's path and variables.
     Command,
+    /// `execute_command` of `shell-local`.
+    LocalCommand,
+    /// `output` of `checksum`.
+    Checksum,
 }
+
+/// What stands for an HCL2 expression that waits for the VM: `{{hcl 0}}`.
+pub const DEFERRED: &str = "hcl";
+
+/// What is said about a value that comes too late.
+const NEEDED_BEFORE: &str =
+    "the value depends on `build`, which is known once the VM runs; this option is needed before that";
 
 const TAG_FIELDS: [&str; 4] = ["BuildRegion", "SourceOMI", "SourceOMIName", "SourceOMITags"];
 const COMMAND_FIELDS: [&str; 3] = ["Path", "Vars", "EnvVarFile"];
+const LOCAL_COMMAND_FIELDS: [&str; 3] = ["Script", "Command", "Vars"];
+const CHECKSUM_FIELDS: [&str; 3] = ["BuildName", "BuilderType", "ChecksumType"];
 
 impl Scope {
     /// The fields (`{{.Name}}`) that have a value here.
     fn fields(self) -> Vec<&'static str> {
         let mut fields = Vec::new();
-        if matches!(self, Self::Tags | Self::Script | Self::Command) {
+        if self == Self::Tags || self.has_build() {
             fields.extend(TAG_FIELDS);
         }
-        if matches!(self, Self::Script | Self::Command) {
+        if self.has_build() {
             fields.extend(BUILD_KEYS);
         }
-        if self == Self::Command {
-            fields.extend(COMMAND_FIELDS);
+        match self {
+            Self::Command => fields.extend(COMMAND_FIELDS),
+            Self::LocalCommand => fields.extend(LOCAL_COMMAND_FIELDS),
+            Self::Checksum => fields.extend(CHECKSUM_FIELDS),
+            Self::Variables | Self::Option | Self::Tags | Self::Script => {}
         }
         fields
     }
 
     const fn has_build(self) -> bool {
-        matches!(self, Self::Script | Self::Command)
+        matches!(self, Self::Script | Self::Command | Self::LocalCommand | Self::Checksum)
     }
 }
 
-/// Looks at the whole tree.
+/// Looks at the whole tree. `has_deferred`: it may stand for HCL2 expressions (`{{hcl 0}}`).
 ///
 /// # Errors
 /// Says what cannot be used here.
-pub fn check(tree: &ListNode, scope: Scope) -> Result<(), String> {
-    Check { scope, fields: scope.fields() }.list(tree, true)
+pub fn check(tree: &ListNode, scope: Scope, has_deferred: bool) -> Result<(), String> {
+    Check { scope, fields: scope.fields(), has_deferred }.list(tree, true)
 }
 
 /// Whether any node repeats or keeps a value, so that a short template could do much work.
@@ -115,6 +131,7 @@ fn in_pipe(pipe: &PipeNode, names: &mut Vec<String>) -> Result<(), String> {
 struct Check {
     scope: Scope,
     fields: Vec<&'static str>,
+    has_deferred: bool,
 }
 
 impl Check {
@@ -204,6 +221,9 @@ impl Check {
         if name == "build" {
             return self.build(arguments, is_piped);
         }
+        if name == DEFERRED && self.has_deferred {
+            return if self.scope.has_build() { Ok(()) } else { Err(NEEDED_BEFORE.to_owned()) };
+        }
         if let Some(why) = refusal(name) {
             return Err(format!("the function `{name}` {why}"));
         }
@@ -224,7 +244,7 @@ impl Check {
     fn build(&self, arguments: &[Expr], is_piped: bool) -> Result<(), String> {
         if !self.scope.has_build() {
             return Err(
-                "`build` has a value only in the commands and the environment of a provisioner".to_owned()
+                "`build` has a value only in the commands, environment and paths of a provisioner or post-processor".to_owned()
             );
         }
         match arguments {

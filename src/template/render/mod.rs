@@ -7,9 +7,9 @@ pub mod functions;
 mod layout;
 mod rewrite;
 
-use std::{cell::Cell, collections::BTreeMap, fmt, rc::Rc, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, fmt, path::PathBuf, rc::Rc, sync::Arc};
 
-pub use check::Scope;
+pub use check::{DEFERRED, Scope};
 use functions::Facts;
 use gotmpl::{
     FuncMap, Template, TemplateError, ToValue, Value,
@@ -48,14 +48,20 @@ pub struct LateData {
     pub vars: BTreeMap<String, String>,
     /// `{{build "ID"}}`, also as `{{.ID}}`.
     pub generated: BTreeMap<String, String>,
+    /// What `{{hcl 0}}` and so on stand for.
+    pub deferred: Arc<[crate::hcl::Deferred]>,
+    /// The uploaded folder as it lies unpacked, for functions that read files.
+    pub files: Option<PathBuf>,
 }
 
-/// Renders a text of a plan that is a late template.
+/// Renders a text of a plan that is a late template. `secret` hears of every value in it that is sensitive and was not
+/// known before.
 ///
 /// # Errors
 /// A sentence that says what the template lacks. A template that passed [`super::parse`] fails only if a value it asks
 /// for was not given.
-pub fn render_late(template: &str, data: &LateData) -> Result<String, String> {
+pub fn render_late(template: &str, data: &LateData, secret: &mut dyn FnMut(&str)) -> Result<String, String> {
+    let template = &*super::hcl::fill_in(template, data, secret)?;
     if !template.contains("{{") {
         return Ok(template.to_owned());
     }
@@ -89,6 +95,7 @@ pub struct Renderer {
     functions: FuncMap,
     depends_on_build: Cell<bool>,
     effort: Rc<Effort>,
+    has_deferred: bool,
 }
 
 /// How much a request has made us render; shared by its renderers.
@@ -111,7 +118,14 @@ impl Renderer {
     pub fn new(facts: Facts, effort: &Rc<Effort>) -> Self {
         let facts = Arc::new(facts);
         let functions = functions::of_request(&facts, &effort.notices);
-        Self { functions, depends_on_build: Cell::new(false), effort: Rc::clone(effort) }
+        Self { functions, depends_on_build: Cell::new(false), effort: Rc::clone(effort), has_deferred: false }
+    }
+
+    /// The same for texts of an HCL2 template, in which `{{hcl 0}}` stands for an expression that waits for the VM.
+    #[must_use]
+    pub fn with_deferred(mut self) -> Self {
+        self.has_deferred = true;
+        self
     }
 
     /// Whether any text since the last call named the build, so that it differs from build to build.
@@ -168,7 +182,7 @@ impl Renderer {
         if !defines.is_empty() {
             return Err("`define` and `block` are not offered here; write the text out".to_owned());
         }
-        check::check(&tree, scope)?;
+        check::check(&tree, scope, self.has_deferred)?;
         if check::has_loop_or_variable(&tree) {
             self.effort.loops.set(self.effort.loops.get() + 1);
             let is_too_much = source.len() > MAX_SOURCE_WITH_RANGE || self.effort.loops.get() > MAX_LOOPS;

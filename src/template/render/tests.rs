@@ -172,6 +172,7 @@ fn late_data_fills_what_was_left() {
         builder_type: "osc-bsu".to_owned(),
         vars: [("Path".to_owned(), "/tmp/s.sh".to_owned()), ("Vars".to_owned(), "A='1' ".to_owned())].into(),
         generated: [("ID".to_owned(), "i-1".to_owned())].into(),
+        ..LateData::default()
     };
     for (source, expected) in [
         ("no template", "no template"),
@@ -185,10 +186,10 @@ fn late_data_fills_what_was_left() {
         ("{{build `ID`}} {{.ID}} {{upper (build \"ID\")}}", "i-1 i-1 I-1"),
         ("{{build_name}}", "web"),
     ] {
-        assert_eq!(render_late(source, &data).as_deref(), Ok(expected), "{source}");
+        assert_eq!(render_late(source, &data, &mut |_| {}).as_deref(), Ok(expected), "{source}");
     }
-    assert!(render_late("{{build \"Host\"}}", &data).unwrap_err().contains("has no value"));
-    assert!(render_late("{{", &data).is_err());
+    assert!(render_late("{{build \"Host\"}}", &data, &mut |_| {}).unwrap_err().contains("has no value"));
+    assert!(render_late("{{", &data, &mut |_| {}).is_err());
 }
 
 #[test]
@@ -226,7 +227,7 @@ proptest! {
             for source in [&text, &actions, &format!("{{{{{text}}}}}")] {
                 let _ = renderer().now(source, scope);
                 if let Ok(late) = renderer().later(source, scope) {
-                    let _ = render_late(&late, &LateData::default());
+                    let _ = render_late(&late, &LateData::default(), &mut |_| {});
                 }
                 let _ = variables_named(source);
             }
@@ -240,6 +241,6 @@ proptest! {
         let renderer = Renderer::new(facts, &Rc::default());
         let late = renderer.later(&format!("{before}{{{{user `v`}}}}{{{{.ID}}}}{after}{{{{print (user `v`) .ID}}}}"), Scope::Script).unwrap();
         let data = LateData { generated: [("ID".to_owned(), "i-1".to_owned())].into(), ..LateData::default() };
-        prop_assert_eq!(render_late(&late, &data).unwrap(), format!("{before}{value}i-1{after}{value}i-1"));
+        prop_assert_eq!(render_late(&late, &data, &mut |_| {}).unwrap(), format!("{before}{value}i-1{after}{value}i-1"));
     }
 }

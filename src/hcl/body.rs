@@ -1,0 +1,55 @@
+//! The structure around expressions: attributes and blocks.
+
+use super::{Span, ast::Expr};
+
+/// What stands in a file or in a block.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Body {
+    /// `name = expression`, in order, no name twice.
+    pub attributes: Vec<Attribute>,
+    /// `name "label" { … }`, in order.
+    pub blocks: Vec<Block>,
+    /// The whole.
+    pub span: Span,
+}
+
+/// `name = expression`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attribute {
+    /// Its name.
+    pub name: String,
+    /// Where the name stands.
+    pub name_span: Span,
+    /// Its value.
+    pub expr: Expr,
+}
+
+/// `name "label" { … }`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Block {
+    /// Its name.
+    pub name: String,
+    /// Where the name stands.
+    pub name_span: Span,
+    /// Its labels.
+    pub labels: Vec<Label>,
+    /// What is in it.
+    pub body: Body,
+}
+
+/// A label of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// The text.
+    pub text: String,
+    /// Where it stands.
+    pub span: Span,
+}
+
+impl Body {
+    /// The attribute of this name.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes.iter().find(|attribute| attribute.name == name)
+    }
+}

@@ -1,0 +1,383 @@
+//! The tree of `hcl-edit` → ours: places become places in the source map, strip markers and heredocs are done with.
+
+use std::{ops::Range, sync::Arc};
+
+use hcl_edit::{
+    Span as _,
+    expr::{BinaryOperator, Expression, FuncCall, Object, ObjectKey, TraversalOperator, UnaryOperator},
+    structure::{
+        Attribute as SourceAttribute, Block as SourceBlock, BlockLabel, Body as SourceBody, Structure,
+    },
+    template::{Directive, Element, HeredocTemplate, Strip, Template},
+};
+
+use super::{
+    Span,
+    ast::{Binary, Call, Expr, For, ForNames, Kind, Part, Step, Unary},
+    body::{Attribute, Block, Body, Label},
+    eval::Diagnostic,
+    parse::{Offsets, parse_template},
+};
+
+type Lowered<T> = Result<T, Diagnostic>;
+
+/// Operators in a row: deeper trees than this would need too much stack.
+const DEEPEST: usize = 200;
+
+pub(super) struct Lower<'a> {
+    text: &'a str,
+    offsets: &'a Offsets,
+    depth: std::cell::Cell<usize>,
+}
+
+impl<'a> Lower<'a> {
+    pub(super) const fn new(text: &'a str, offsets: &'a Offsets) -> Self {
+        Self { text, offsets, depth: std::cell::Cell::new(0) }
+    }
+
+    fn span(&self, range: Option<Range<usize>>) -> Span {
+        self.offsets.span(range)
+    }
+
+    pub(super) fn body(&self, body: &SourceBody, range: Range<usize>) -> Result<Body, Vec<Diagnostic>> {
+        let mut lowered = Body { span: self.span(Some(range)), ..Body::default() };
+        let mut wrong = Vec::new();
+        for structure in body {
+            match structure {
+                Structure::Attribute(attribute) => match self.attribute(attribute) {
+                    Ok(attribute) if lowered.attribute(&attribute.name).is_some() => wrong.push(Diagnostic {
+                        span: attribute.name_span,
+                        message: format!("`{}` is set twice here", attribute.name),
+                    }),
+                    Ok(attribute) => lowered.attributes.push(attribute),
+                    Err(error) => wrong.push(error),
+                },
+                Structure::Block(block) => match self.block(block) {
+                    Ok(block) => lowered.blocks.push(block),
+                    Err(more) => wrong.extend(more),
+                },
+            }
+        }
+        if wrong.is_empty() { Ok(lowered) } else { Err(wrong) }
+    }
+
+    fn attribute(&self, attribute: &SourceAttribute) -> Lowered<Attribute> {
+        Ok(Attribute {
+            name: attribute.key.as_str().to_owned(),
+            name_span: self.span(attribute.key.span()),
+            expr: self.expression(&attribute.value)?,
+        })
+    }
+
+    fn block(&self, block: &SourceBlock) -> Result<Block, Vec<Diagnostic>> {
+        let labels = block.labels.iter().map(|label| Label {
+            text: label.as_str().to_owned(),
+            span: self.span(match label {
+                BlockLabel::Ident(label) => label.span(),
+                BlockLabel::String(label) => label.span(),
+            }),
+        });
+        let range = block.span().unwrap_or(0..0);
+        Ok(Block {
+            name: block.ident.as_str().to_owned(),
+            name_span: self.span(block.ident.span()),
+            labels: labels.collect(),
+            body: self.body(&block.body, range)?,
+        })
+    }
+
+    pub(super) fn expression(&self, expr: &Expression) -> Lowered<Expr> {
+        let span = self.span(expr.span());
+        if self.depth.get() >= DEEPEST {
+            return Err(Diagnostic { span, message: "the expression is nested too deeply".to_owned() });
+        }
+        self.depth.set(self.depth.get() + 1);
+        let kind = self.kind(expr, span);
+        self.depth.set(self.depth.get() - 1);
+        Ok(Expr::new(span, kind?))
+    }
+
+    fn boxed(&self, expr: &Expression) -> Lowered<Box<Expr>> {
+        self.expression(expr).map(Box::new)
+    }
+
+    fn all<'e>(&self, exprs: impl Iterator<Item = &'e Expression>) -> Lowered<Vec<Expr>> {
+        exprs.map(|expr| self.expression(expr)).collect()
+    }
+
+    fn kind(&self, expr: &Expression, span: Span) -> Lowered<Kind> {
+        Ok(match expr {
+            Expression::Null(_) => Kind::Null,
+            Expression::Bool(value) => Kind::Bool(*value.value()),
+            Expression::Number(number) => {
+                // As it is written: the parser's own number is a float.
+                let written = expr.span().and_then(|range| self.text.get(range)).unwrap_or_default().trim();
+                let number = written.parse().or_else(|()| number.value().to_string().parse());
+                Kind::Number(number.map_err(|()| Diagnostic {
+                    span,
+                    message: "the number has too many digits".to_owned(),
+                })?)
+            }
+            Expression::String(text) => Kind::Text(text.value().as_str().into()),
+            Expression::Array(items) => Kind::List(self.all(items.iter())?),
+            Expression::Object(object) => self.object(object)?,
+            Expression::StringTemplate(template) => simplified(self.elements(template.iter())?),
+            Expression::HeredocTemplate(heredoc) => self.heredoc(heredoc)?,
+            Expression::Parenthesis(inner) => self.expression(inner.inner())?.kind,
+            Expression::Variable(name) => Kind::Name(name.value().as_str().into()),
+            Expression::Conditional(conditional) => Kind::Conditional(Box::new([
+                self.expression(&conditional.cond_expr)?,
+                self.expression(&conditional.true_expr)?,
+                self.expression(&conditional.false_expr)?,
+            ])),
+            Expression::FuncCall(call) => self.call(call)?,
+            Expression::Traversal(traversal) => {
+                let base = self.boxed(&traversal.expr)?;
+                let steps = traversal.operators.iter().map(|step| {
+                    let span = self.span(step.span());
+                    Ok(match step.value() {
+                        TraversalOperator::AttrSplat(_) => Step::AttributeSplat(span),
+                        TraversalOperator::FullSplat(_) => Step::FullSplat(span),
+                        TraversalOperator::GetAttr(name) => {
+                            Step::Attribute(name.as_str().into(), self.span(name.span().or(step.span())))
+                        }
+                        TraversalOperator::Index(index) => Step::Index(self.expression(index)?),
+                        TraversalOperator::LegacyIndex(index) => {
+                            let index = i64::try_from(*index.value()).unwrap_or(i64::MAX);
+                            Step::Index(Expr::new(span, Kind::Number(super::Number::from_i64(index))))
+                        }
+                    })
+                });
+                Kind::Traverse(base, steps.collect::<Lowered<_>>()?)
+            }
+            Expression::UnaryOp(operation) => {
+                let operator = match operation.operator.value() {
+                    UnaryOperator::Neg => Unary::Minus,
+                    UnaryOperator::Not => Unary::Not,
+                };
+                Kind::Unary(operator, self.boxed(&operation.expr)?)
+            }
+            Expression::BinaryOp(operation) => {
+                let operands = [self.expression(&operation.lhs_expr)?, self.expression(&operation.rhs_expr)?];
+                Kind::Binary(binary(*operation.operator.value()), Box::new(operands))
+            }
+            Expression::ForExpr(each) => {
+                let intro = &each.intro;
+                Kind::For(Box::new(For {
+                    names: ForNames {
+                        key: intro.key_var.as_ref().map(|name| name.as_str().into()),
+                        value: intro.value_var.as_str().into(),
+                    },
+                    collection: self.expression(&intro.collection_expr)?,
+                    key: each.key_expr.as_ref().map(|key| self.expression(key)).transpose()?,
+                    value: self.expression(&each.value_expr)?,
+                    grouping: each.grouping,
+                    condition: each
+                        .cond
+                        .as_ref()
+                        .map(|condition| self.expression(&condition.expr))
+                        .transpose()?,
+                }))
+            }
+        })
+    }
+
+    fn call(&self, call: &FuncCall) -> Lowered<Kind> {
+        let mut name: String =
+            call.name.namespace.iter().map(|part| format!("{}::", part.as_str())).collect();
+        name.push_str(call.name.name.as_str());
+        Ok(Kind::Call(Box::new(Call {
+            name: name.into(),
+            name_span: self.span(call.name.name.span()),
+            arguments: self.all(call.args.iter())?,
+            expand_last: call.args.expand_final(),
+        })))
+    }
+
+    fn object(&self, object: &Object) -> Lowered<Kind> {
+        let members = object.iter().map(|(key, value)| {
+            let key = match key {
+                // A name alone is that text, not the value of something of that name.
+                ObjectKey::Ident(name) => Expr::new(self.span(name.span()), Kind::Text(name.as_str().into())),
+                ObjectKey::Expression(Expression::Variable(name)) => {
+                    Expr::new(self.span(name.span()), Kind::Text(name.as_str().into()))
+                }
+                ObjectKey::Expression(expr) => self.expression(expr)?,
+            };
+            Ok((key, self.expression(value.expr())?))
+        });
+        Ok(Kind::Object(members.collect::<Lowered<_>>()?))
+    }
+
+    /// A heredoc is read again from its source: `hcl-edit` takes the indentation away only outside of `%{…}`.
+    fn heredoc(&self, heredoc: &HeredocTemplate) -> Lowered<Kind> {
+        let range = heredoc.span().unwrap_or(0..0);
+        let source = self.text.get(range.clone()).unwrap_or_default();
+        let Some(first_line) = source.find('\n') else {
+            return Ok(simplified(self.elements(heredoc.template.iter())?));
+        };
+        let (opening, body) = source.split_at(first_line + 1);
+        // The line with the closing word may or may not be part of the span.
+        let closing = body.rfind('\n').filter(|at| body[at + 1..].trim() == heredoc.delimiter.as_str());
+        let body = match closing {
+            Some(at) => &body[..=at],
+            None if body.trim() == heredoc.delimiter.as_str() => "",
+            None => body,
+        };
+        let start = range.start + opening.len();
+        let (text, pieces) =
+            if opening.starts_with("<<-") { dedented(body) } else { (body.to_owned(), vec![(0, 0)]) };
+        let pieces = pieces.into_iter().map(|(at, from)| (at, self.offsets.at(start + from))).collect();
+        Ok(simplified(parse_template(&text, &Offsets::pieces(pieces))?))
+    }
+
+    pub(super) fn template(&self, template: &Template) -> Lowered<Vec<Part>> {
+        self.elements(template.iter())
+    }
+
+    fn elements<'e>(&self, elements: impl Iterator<Item = &'e Element>) -> Lowered<Vec<Part>> {
+        let mut parts: Vec<Part> = Vec::new();
+        // Whether the text that comes next loses the white space it begins with.
+        let mut strips_next = false;
+        for element in elements {
+            match element {
+                Element::Literal(text) => {
+                    let text = text.value().as_str();
+                    let text = if strips_next { text.trim_start() } else { text };
+                    strips_next = false;
+                    push(&mut parts, text);
+                }
+                Element::Interpolation(interpolation) => {
+                    if before(interpolation.strip) {
+                        strip_end(&mut parts);
+                    }
+                    parts.push(Part::Value(self.expression(&interpolation.expr)?));
+                    strips_next = after(interpolation.strip);
+                }
+                Element::Directive(directive) => {
+                    let (part, strips_before, strips_after) = self.directive(directive)?;
+                    if strips_before {
+                        strip_end(&mut parts);
+                    }
+                    parts.push(part);
+                    strips_next = strips_after;
+                }
+            }
+        }
+        Ok(parts)
+    }
+
+    /// A directive, and whether the texts before and behind it lose their white space.
+    fn directive(&self, directive: &Directive) -> Lowered<(Part, bool, bool)> {
+        match directive {
+            Directive::If(directive) => {
+                let (begin, end) = (directive.if_expr.strip, directive.endif_expr.strip);
+                let otherwise = directive.else_expr.as_ref();
+                let next = otherwise.map_or(end, |otherwise| otherwise.strip);
+                let then = self.inner(&directive.if_expr.template, after(begin), before(next))?;
+                let otherwise = otherwise
+                    .map(|otherwise| self.inner(&otherwise.template, after(otherwise.strip), before(end)))
+                    .transpose()?
+                    .unwrap_or_default();
+                let condition = self.expression(&directive.if_expr.cond_expr)?;
+                Ok((Part::If { condition, then, otherwise }, before(begin), after(end)))
+            }
+            Directive::For(directive) => {
+                let (each, end) = (&directive.for_expr, directive.endfor_expr.strip);
+                let names = ForNames {
+                    key: each.key_var.as_ref().map(|name| name.as_str().into()),
+                    value: each.value_var.as_str().into(),
+                };
+                let body = self.inner(&each.template, after(each.strip), before(end))?;
+                let collection = self.expression(&each.collection_expr)?;
+                Ok((Part::For { names, collection, body }, before(each.strip), after(end)))
+            }
+        }
+    }
+
+    fn inner(&self, template: &Template, strips_start: bool, strips_end: bool) -> Lowered<Vec<Part>> {
+        if self.depth.get() >= DEEPEST {
+            let message = "the template is nested too deeply".to_owned();
+            return Err(Diagnostic { span: self.span(template.span()), message });
+        }
+        self.depth.set(self.depth.get() + 1);
+        let parts = self.elements(template.iter());
+        self.depth.set(self.depth.get() - 1);
+        let mut parts = parts?;
+        if strips_start && let Some(Part::Text(text)) = parts.first_mut() {
+            *text = text.trim_start().into();
+        }
+        if strips_end {
+            strip_end(&mut parts);
+        }
+        Ok(parts)
+    }
+}
+
+const fn before(strip: Strip) -> bool {
+    matches!(strip, Strip::Start | Strip::Both)
+}
+
+const fn after(strip: Strip) -> bool {
+    matches!(strip, Strip::End | Strip::Both)
+}
+
+fn push(parts: &mut Vec<Part>, text: &str) {
+    match parts.last_mut() {
+        _ if text.is_empty() => {}
+        Some(Part::Text(before)) => *before = format!("{before}{text}").into(),
+        _ => parts.push(Part::Text(text.into())),
+    }
+}
+
+fn strip_end(parts: &mut Vec<Part>) {
+    if let Some(Part::Text(text)) = parts.last_mut() {
+        *text = text.trim_end().into();
+        if text.is_empty() {
+            parts.pop();
+        }
+    }
+}
+
+/// A template without anything to evaluate is a text.
+fn simplified(parts: Vec<Part>) -> Kind {
+    match parts.as_slice() {
+        [] => Kind::Text(Arc::from("")),
+        [Part::Text(text)] => Kind::Text(Arc::clone(text)),
+        _ => Kind::Template(parts),
+    }
+}
+
+/// The lines without the indentation that all share, blank lines aside; and where each piece came from.
+fn dedented(body: &str) -> (String, Vec<(usize, usize)>) {
+    let is_blank = |line: &str| line.trim().is_empty();
+    let indent = |line: &str| line.chars().take_while(|c| c.is_whitespace() && *c != '\n').count();
+    let lines = || body.split_inclusive('\n');
+    let shared = lines().filter(|line| !is_blank(line)).map(indent).min().unwrap_or_default();
+    let (mut text, mut pieces, mut from) = (String::with_capacity(body.len()), Vec::new(), 0);
+    for line in lines() {
+        let cut = if is_blank(line) { 0 } else { line.chars().take(shared).map(char::len_utf8).sum() };
+        pieces.push((text.len(), from + cut));
+        text.push_str(&line[cut..]);
+        from += line.len();
+    }
+    (text, pieces)
+}
+
+const fn binary(operator: BinaryOperator) -> Binary {
+    match operator {
+        BinaryOperator::Plus => Binary::Add,
+        BinaryOperator::Minus => Binary::Subtract,
+        BinaryOperator::Mul => Binary::Multiply,
+        BinaryOperator::Div => Binary::Divide,
+        BinaryOperator::Mod => Binary::Remainder,
+        BinaryOperator::Eq => Binary::Equal,
+        BinaryOperator::NotEq => Binary::NotEqual,
+        BinaryOperator::Less => Binary::Less,
+        BinaryOperator::LessEq => Binary::LessOrEqual,
+        BinaryOperator::Greater => Binary::Greater,
+        BinaryOperator::GreaterEq => Binary::GreaterOrEqual,
+        BinaryOperator::And => Binary::And,
+        BinaryOperator::Or => Binary::Or,
+    }
+}

@@ -1,0 +1,123 @@
+//! Text → syntax tree, by way of `hcl-edit`.
+
+use hcl_edit::{expr::Expression, structure::Body as SourceBody, template::Template};
+
+use super::{
+    Span,
+    ast::{Expr, Part},
+    body::Body,
+    eval::Diagnostic,
+    lower::Lower,
+};
+
+/// Bytes of one text.
+const LONGEST: usize = 1 << 20;
+
+/// How places of a text that is being read become places in the source map.
+#[derive(Debug, Clone)]
+pub struct Offsets {
+    /// Where pieces of the text begin, and where they come from; sorted. Empty: all of it comes from `base`.
+    pieces: Vec<(usize, u32)>,
+    base: u32,
+    is_fixed: bool,
+}
+
+impl Offsets {
+    /// The text stands in the source map as it is, from here on.
+    #[must_use]
+    pub const fn from(base: u32) -> Self {
+        Self { pieces: Vec::new(), base, is_fixed: false }
+    }
+
+    /// The text is somewhere else; everything in it is said to be here.
+    #[must_use]
+    pub const fn fixed(at: u32) -> Self {
+        Self { pieces: Vec::new(), base: at, is_fixed: true }
+    }
+
+    /// The text was put together from pieces: where each begins in it, and where it comes from.
+    pub(super) const fn pieces(pieces: Vec<(usize, u32)>) -> Self {
+        Self { pieces, base: 0, is_fixed: false }
+    }
+
+    /// The place of an offset.
+    pub(super) fn at(&self, offset: usize) -> u32 {
+        let add = |base: u32, offset: usize| base.saturating_add(u32::try_from(offset).unwrap_or(u32::MAX));
+        if self.is_fixed {
+            return self.base;
+        }
+        match self.pieces.partition_point(|(start, _)| *start <= offset).checked_sub(1) {
+            Some(index) => {
+                let (start, from) = self.pieces[index];
+                add(from, offset - start)
+            }
+            None => add(self.base, offset),
+        }
+    }
+
+    pub(super) fn span(&self, range: Option<std::ops::Range<usize>>) -> Span {
+        let range = range.unwrap_or(0..0);
+        Span::new(self.at(range.start), self.at(range.end))
+    }
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// Everything that is wrong with its form: the first error of syntax, or all attributes that are given twice.
+pub fn parse(text: &str, offsets: &Offsets) -> Result<Body, Vec<Diagnostic>> {
+    guard(text, offsets).map_err(|error| vec![error])?;
+    let body: SourceBody =
+        hcl_edit::parser::parse_body(text).map_err(|error| vec![syntax(&error, text, offsets)])?;
+    Lower::new(text, offsets).body(&body, 0..text.len())
+}
+
+/// Reads an expression that stands alone, such as a variable's value on the command line.
+///
+/// # Errors
+/// It is none.
+pub fn parse_expression(text: &str, offsets: &Offsets) -> Result<Expr, Diagnostic> {
+    guard(text, offsets)?;
+    let expr: Expression =
+        hcl_edit::parser::parse_expr(text).map_err(|error| syntax(&error, text, offsets))?;
+    Lower::new(text, offsets).expression(&expr)
+}
+
+/// Reads a text with `${…}` and `%{…}` in it.
+///
+/// # Errors
+/// It is broken.
+pub fn parse_template(text: &str, offsets: &Offsets) -> Result<Vec<Part>, Diagnostic> {
+    if !text.contains("${") && !text.contains("%{") {
+        return Ok(vec![Part::Text(text.into())]);
+    }
+    guard(text, offsets)?;
+    let template: Template =
+        hcl_edit::parser::parse_template(text).map_err(|error| syntax(&error, text, offsets))?;
+    Lower::new(text, offsets).template(&template)
+}
+
+fn guard(text: &str, offsets: &Offsets) -> Result<(), Diagnostic> {
+    if text.len() > LONGEST {
+        let message = format!("a text has at most {LONGEST} bytes");
+        return Err(Diagnostic { span: offsets.span(Some(0..0)), message });
+    }
+    Ok(())
+}
+
+/// The parser's error in our words.
+fn syntax(error: &hcl_edit::parser::Error, text: &str, offsets: &Offsets) -> Diagnostic {
+    let offset = error.location().offset().min(text.len());
+    let message = error.message();
+    let found = match text.get(offset..).and_then(|rest| rest.chars().next()) {
+        None => "the text ends".to_owned(),
+        Some('\n' | '\r') => "the line ends".to_owned(),
+        Some(found) => format!("there is `{found}`"),
+    };
+    // "invalid X; expected Y, Z": what was expected is what helps.
+    let message = match message.split_once("expected ") {
+        Some((_, expected)) => format!("{found} where {} must be", expected.trim().replace(", ", " or ")),
+        None => format!("{found}, which has no meaning at this place"),
+    };
+    Diagnostic { span: offsets.span(Some(offset..offset)), message }
+}
