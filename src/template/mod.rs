@@ -94,7 +94,22 @@ pub fn parse(
     context: Option<&ContextFolder>,
     cx: &ParseContext,
 ) -> Result<Parsed, Problem> {
-    if request.is_hcl2() { hcl::plan(request, context, cx) } else { json::plan(request, context, cx) }
+    let parsed =
+        if request.is_hcl2() { hcl::plan(request, context, cx) } else { json::plan(request, context, cx) };
+    parsed.map_err(|mut problem| {
+        problem.errors.iter_mut().for_each(|error| cut(&mut error.detail));
+        cut(&mut problem.detail);
+        problem
+    })
+}
+
+/// A message may name what the template says, but not repeat pages of it.
+fn cut(text: &mut String) {
+    const MOST: usize = 1000;
+    if let Some((end, _)) = text.char_indices().nth(MOST) {
+        text.truncate(end);
+        text.push('…');
+    }
 }
 
 #[cfg(test)]
