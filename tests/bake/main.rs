@@ -15,6 +15,7 @@ mod bodies;
 mod cancelling;
 mod capacity;
 mod cloud_errors;
+mod destroying;
 mod following;
 mod hcl2;
 mod many;
