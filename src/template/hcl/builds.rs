@@ -428,6 +428,7 @@ impl<'a> Baker<'a> {
                 source.run
             ));
         }
+        let packer_type = (source.type_name != builder.kind()).then(|| source.type_name.clone());
         Some(RunPlan {
             name: source.run.clone(),
             builder,
@@ -435,6 +436,7 @@ impl<'a> Baker<'a> {
             provisioners,
             error_cleanup,
             packer_name: Some(source.name.clone()),
+            packer_type,
             // Filled in once all is read.
             deferred: Vec::new(),
             needs_data: false,

@@ -398,12 +398,14 @@ impl<'a> Template<'a> {
                 shorten(&builder.name)
             ));
         }
+        let packer_type = (builder.type_name != plan.kind()).then(|| builder.type_name.to_owned());
         Some(RunPlan {
             name: builder.name.clone(),
             builder: plan,
             provisioners,
             error_cleanup,
             packer_name: None,
+            packer_type,
             deferred: Vec::new(),
             needs_data: false,
             post_processors,
