@@ -47,9 +47,9 @@ pub struct RunPlan {
     /// `outscale-bsu`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packer_type: Option<String>,
-    /// HCL2 expressions that wait for the VM; `{{hcl 0}}` in a text stands for the first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub deferred: Vec<Deferred>,
+    /// HCL2 expressions that wait for the VM, by the number under which texts name them (`{{hcl 0}}`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub deferred: BTreeMap<usize, Deferred>,
     /// Whether parts of the plan wait for data sources: the worker asks the cloud, and plans the run again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_data: bool,

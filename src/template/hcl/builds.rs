@@ -386,6 +386,7 @@ impl<'a> Baker<'a> {
             secrets: &secrets,
             allowed: self.allowed,
         };
+        let deferred_before = reader.deferred.borrow().len();
         let node = self.options(source, &reader);
         let applies = |entry: &&Entry<'a>| entry.applies_to(&source.names());
         let builder = match source.kind {
@@ -428,6 +429,11 @@ impl<'a> Baker<'a> {
                 source.run
             ));
         }
+        // Its own, and those of provisioners that were read for an earlier run.
+        let all = reader.deferred.borrow();
+        let entries = build.provisioners.iter().chain(&build.cleanup).filter(applies);
+        let numbers = entries.flat_map(Entry::deferred).chain(deferred_before..all.len());
+        let deferred = numbers.filter_map(|number| Some((number, all.get(number)?.clone()))).collect();
         let packer_type = (source.type_name != builder.kind()).then(|| source.type_name.clone());
         Some(RunPlan {
             name: source.run.clone(),
@@ -437,8 +443,8 @@ impl<'a> Baker<'a> {
             error_cleanup,
             packer_name: Some(source.name.clone()),
             packer_type,
+            deferred,
             // Filled in once all is read.
-            deferred: Vec::new(),
             needs_data: false,
             secrets: Vec::new(),
         })

@@ -19,6 +19,9 @@ use crate::{
 /// Names that `dynamic` blocks bind, with their values.
 pub(super) type Bound = Vec<(Arc<str>, Value)>;
 
+/// Expressions that wait for the VM, of all builds together.
+const MOST_DEFERRED: usize = 20_000;
+
 /// Blocks that `dynamic` blocks of one body may make.
 const MOST_BLOCKS: usize = 2000;
 
@@ -302,6 +305,12 @@ impl<'a> Reader<'a> {
     fn deferred_text(&self, origin: &Deferred) -> String {
         let defer = |expr: &Expr| {
             let mut deferred = self.deferred.borrow_mut();
+            if deferred.len() == MOST_DEFERRED {
+                let message =
+                    format!("the configuration has more than {MOST_DEFERRED} values that depend on `build`");
+                self.wrong(expr.span, message);
+                return String::new();
+            }
             deferred.push(Deferred { expr: expr.clone(), names: origin.names.clone() });
             placeholder(deferred.len() - 1)
         };

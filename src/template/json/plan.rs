@@ -406,7 +406,7 @@ impl<'a> Template<'a> {
             error_cleanup,
             packer_name: None,
             packer_type,
-            deferred: Vec::new(),
+            deferred: BTreeMap::new(),
             needs_data: false,
             post_processors,
             secrets: secrets.into_inner().into_iter().map(SecretString::from).collect(),
