@@ -22,6 +22,9 @@ pub struct Config {
     /// What VMs are made of.
     #[arg(long, value_enum, default_value_t = BackendChoice::Auto)]
     pub backend: BackendChoice,
+    /// How much memory a VM with a kernel of its own has, in MiB.
+    #[arg(long, default_value_t = 1024)]
+    pub vm_memory: u32,
     /// How slow the cloud is: `none`, `realistic`, or a TOML file.
     #[arg(long, default_value = "none")]
     pub latency: Latency,
@@ -89,6 +92,8 @@ pub enum BackendChoice {
     Auto,
     /// Namespaces; needs root.
     Ns,
+    /// Full PCs that boot their disks.
+    Qemu,
     /// No machines.
     None,
 }
