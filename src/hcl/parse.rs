@@ -8,6 +8,7 @@ use super::{
     body::Body,
     eval::Diagnostic,
     lower::Lower,
+    syntax::{in_expression, in_file},
 };
 
 /// Bytes of one text.
@@ -68,7 +69,7 @@ impl Offsets {
 pub fn parse(text: &str, offsets: &Offsets) -> Result<Body, Vec<Diagnostic>> {
     guard(text, offsets).map_err(|error| vec![error])?;
     let body: SourceBody =
-        hcl_edit::parser::parse_body(text).map_err(|error| vec![syntax(&error, text, offsets)])?;
+        hcl_edit::parser::parse_body(text).map_err(|error| vec![in_file(&error, text, offsets)])?;
     Lower::new(text, offsets).body(&body, 0..text.len())
 }
 
@@ -79,7 +80,7 @@ pub fn parse(text: &str, offsets: &Offsets) -> Result<Body, Vec<Diagnostic>> {
 pub fn parse_expression(text: &str, offsets: &Offsets) -> Result<Expr, Diagnostic> {
     guard(text, offsets)?;
     let expr: Expression =
-        hcl_edit::parser::parse_expr(text).map_err(|error| syntax(&error, text, offsets))?;
+        hcl_edit::parser::parse_expr(text).map_err(|error| in_expression(&error, text, offsets))?;
     Lower::new(text, offsets).expression(&expr)
 }
 
@@ -93,7 +94,7 @@ pub fn parse_template(text: &str, offsets: &Offsets) -> Result<Vec<Part>, Diagno
     }
     guard(text, offsets)?;
     let template: Template =
-        hcl_edit::parser::parse_template(text).map_err(|error| syntax(&error, text, offsets))?;
+        hcl_edit::parser::parse_template(text).map_err(|error| in_expression(&error, text, offsets))?;
     Lower::new(text, offsets).template(&template)
 }
 
@@ -103,21 +104,4 @@ fn guard(text: &str, offsets: &Offsets) -> Result<(), Diagnostic> {
         return Err(Diagnostic { span: offsets.span(Some(0..0)), message });
     }
     Ok(())
-}
-
-/// The parser's error in our words.
-fn syntax(error: &hcl_edit::parser::Error, text: &str, offsets: &Offsets) -> Diagnostic {
-    let offset = error.location().offset().min(text.len());
-    let message = error.message();
-    let found = match text.get(offset..).and_then(|rest| rest.chars().next()) {
-        None => "the text ends".to_owned(),
-        Some('\n' | '\r') => "the line ends".to_owned(),
-        Some(found) => format!("there is `{found}`"),
-    };
-    // "invalid X; expected Y, Z": what was expected is what helps.
-    let message = match message.split_once("expected ") {
-        Some((_, expected)) => format!("{found} where {} must be", expected.trim().replace(", ", " or ")),
-        None => format!("{found}, which has no meaning at this place"),
-    };
-    Diagnostic { span: offsets.span(Some(offset..offset)), message }
 }

@@ -176,11 +176,16 @@ fn what_is_not_known_yet_stays_so_and_remembers_how_to_find_out() {
     let stored = serde_json::to_string(origin.as_ref()).unwrap();
     assert!(!stored.contains("hunter2"), "only what is named is kept: {stored}");
     let origin: Deferred = serde_json::from_str(&stored).unwrap();
-    let mut names = origin.names.clone();
-    names.insert("build".to_owned(), Value::object([("ID".to_owned(), "i-1".into())].into()));
-    let budget = Budget::default();
-    let later = Evaluator::new(&names, &World, &budget).evaluate(&origin.expr).unwrap();
+    let build = [("ID".to_owned(), "i-1".into())].into();
+    let later = origin.evaluate("build", &build, &World, &Budget::default()).unwrap();
     assert_eq!(show(&later), "\"b-i-1-3\"");
+    // What a `for` binds may itself have to wait.
+    let value = evaluate("[for id in [build.ID, var.secret] : \"<${id}>\"]", &names()).unwrap();
+    let Data::Unknown(Unknown { origin: Some(origin), .. }) = &value.items().unwrap()[0].data else {
+        panic!("{value:?}")
+    };
+    let later = origin.evaluate("build", &build, &World, &Budget::default()).unwrap();
+    assert_eq!(show(&later), "\"<i-1>\"");
 }
 
 #[test]

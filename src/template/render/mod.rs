@@ -4,7 +4,6 @@
 
 mod check;
 pub mod functions;
-mod layout;
 mod rewrite;
 
 use std::{cell::Cell, collections::BTreeMap, fmt, path::PathBuf, rc::Rc, sync::Arc};
