@@ -11,6 +11,7 @@ mod deferred;
 mod eval;
 pub mod functions;
 mod json;
+mod literals;
 mod lower;
 mod number;
 mod parse;
