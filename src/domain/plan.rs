@@ -46,9 +46,13 @@ pub struct RunPlan {
     /// of an HCL2 source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packer_name: Option<String>,
-    /// HCL2 expressions that wait for the VM; `{{hcl 0}}` in a text stands for the first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub deferred: Vec<Deferred>,
+    /// The builder's type as the template has it (`PACKER_BUILDER_TYPE`), if that is not the contract's name of it:
+    /// `outscale-bsu`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packer_type: Option<String>,
+    /// HCL2 expressions that wait for the VM, by the number under which texts name them (`{{hcl 0}}`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub deferred: BTreeMap<usize, Deferred>,
     /// Whether parts of the plan wait for data sources: the worker asks the cloud, and plans the run again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_data: bool,
@@ -65,6 +69,12 @@ impl RunPlan {
     #[must_use]
     pub fn packer_name(&self) -> &str {
         self.packer_name.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The builder's type as the template has it.
+    #[must_use]
+    pub fn packer_type(&self) -> &str {
+        self.packer_type.as_deref().unwrap_or(self.builder.kind())
     }
 
     /// What a worker must be able to do for this run.

@@ -10,7 +10,6 @@ mod options;
 mod query;
 mod render;
 pub mod request;
-mod suggest;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,9 +24,9 @@ pub use render::{LateData, render_late};
 pub use request::{
     BuildRequest, FolderSource, RequestForm, RequestLimits, TemplateSource, is_hcl2, is_hcl2_path,
 };
-pub(crate) use suggest::or_did_you_mean;
 
 use crate::domain::{BuildPlan, Capability, Problem};
+pub(crate) use crate::hcl::suggest::{self, or_did_you_mean};
 
 /// What a template may see of the server.
 #[derive(Debug, Clone)]

@@ -34,8 +34,7 @@ pub(super) async fn with_data(
     let log = log.for_step(STEP);
     loop {
         stop.check()?;
-        let (back, queries) =
-            reading.on_thread(|request, folder, cx| template::data_queries(request, folder, cx)).await?;
+        let (back, queries) = reading.on_thread(template::data_queries).await?;
         reading = back;
         if queries.is_empty() {
             break;
@@ -86,7 +85,7 @@ async fn ask(kitchen: &Kitchen, query: &DataQuery, run: &str) -> Result<OmiFacts
     let (cloud, _) = kitchen.cloud(&query.access, run)?;
     let image = images::find(&cloud.client, &query.source).await.map_err(|error| {
         let step = format!("data.{}.{}", query.kind, query.name);
-        error.hint(&format!("The data source is `{step}` of the template."))
+        error.hint(format!("The data source is `{step}` of the template."))
     })?;
     Ok(OmiFacts {
         id: image.image_id,

@@ -111,7 +111,7 @@ async fn a_folder_with_data_sources_bakes_unchanged(_: PgPoolOptions, database: 
     {
         assert!(log.contains(expected), "{expected}:\n{log}");
     }
-    assert!(log.contains("as OUTSCALE on tiny/osc-bsu"), "{log}");
+    assert!(log.contains("as OUTSCALE on tiny/outscale-bsu"), "{log}");
     // What only the VM made known is kept out of the log too.
     assert!(!log.contains("hunter2") && !log.contains("aHVudGVyMi1jYW5hcnkvb3V0c2NhbGU="), "{log}");
     assert_eq!(app.file(&id, "outscale-bsu.tiny/motd").await, "with one\nwith two\n");

@@ -70,7 +70,7 @@ impl Step for PostProcess<'_> {
             folder: &cx.files,
             run_name: &cx.plan.name,
             build_name: cx.plan.packer_name(),
-            builder_type: cx.plan.builder.kind(),
+            builder_type: cx.plan.packer_type(),
             build: cx.lease.build,
             now: Utc::now(),
             limit: DOWNLOAD_LIMIT,

@@ -3,9 +3,9 @@
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
 use super::{
-    config::{Config, only},
+    config::{Config, only, only_or_blocks},
     names::{Known, Values},
-    options::{Bound, Opened, Reader},
+    options::{Bound, Opened, Reader, add_block, is_block},
     provisioners::{self, Entry},
 };
 use crate::{
@@ -25,6 +25,16 @@ use crate::{
         request::BuildRequest,
     },
 };
+
+/// The blocks that a build has.
+const BLOCKS: [&str; 6] = [
+    "source",
+    "provisioner",
+    "error-cleanup-provisioner",
+    "post-processor",
+    "post-processors",
+    "hcp_packer_registry",
+];
 
 /// What runs are made with.
 pub(super) struct Baker<'a> {
@@ -108,7 +118,8 @@ impl<'a> Baker<'a> {
         notices: &mut Vec<String>,
     ) -> Option<Build<'a>> {
         let body = &block.body;
-        only(body, "build", &["name", "description", "sources"], &mut self.reader.wrong.borrow_mut());
+        let known = ["name", "description", "sources"];
+        only_or_blocks(body, "build", &known, &BLOCKS, &mut self.reader.wrong.borrow_mut());
         let name = match body.attribute("name") {
             None => "",
             Some(attribute) => match &attribute.expr.kind {
@@ -167,17 +178,9 @@ impl<'a> Baker<'a> {
         notices: &mut Vec<String>,
     ) {
         let labels = usize::from(!matches!(opened.name.as_str(), "post-processors" | "hcp_packer_registry"));
-        let is_known = [
-            "source",
-            "provisioner",
-            "error-cleanup-provisioner",
-            "post-processor",
-            "post-processors",
-            "hcp_packer_registry",
-        ];
-        if !is_known.contains(&opened.name.as_str()) {
-            let listed = format!("known are {}", comma_separated(&is_known[..5]));
-            let hint = or_did_you_mean(&opened.name, is_known, &listed);
+        if !BLOCKS.contains(&opened.name.as_str()) {
+            let listed = format!("known are {}", comma_separated(&BLOCKS[..5]));
+            let hint = or_did_you_mean(&opened.name, BLOCKS, &listed);
             reader.wrong(opened.name_span, format!("a build has no block `{}`; {hint}", opened.name));
             return;
         }
@@ -276,14 +279,11 @@ impl<'a> Baker<'a> {
             return None;
         }
         // Two builds may use the same source; their runs must be told apart.
-        let before = taken.iter().filter(|other| **other == run).count();
-        taken.push(run.clone());
-        if before > 0 {
-            run = format!("{run}-{}", before + 1);
-            if let Some(last) = taken.last_mut() {
-                last.clone_from(&run);
-            }
+        if taken.contains(&run) {
+            let numbered = (2..=taken.len() + 2).map(|number| format!("{run}-{number}"));
+            run = numbered.into_iter().find(|name| !taken.contains(name)).unwrap_or(run);
         }
+        taken.push(run.clone());
         Some(Use {
             run,
             type_name: type_name.to_owned(),
@@ -381,6 +381,7 @@ impl<'a> Baker<'a> {
             secrets: &secrets,
             allowed: self.allowed,
         };
+        let deferred_before = reader.deferred.borrow().len();
         let node = self.options(source, &reader);
         let applies = |entry: &&Entry<'a>| entry.applies_to(&source.names());
         let fields = Fields::new(&reading, &node, String::new());
@@ -409,6 +410,12 @@ impl<'a> Baker<'a> {
             self.findings
                 .notice(format!("the post-processors of `{}` do not run: there is no artifact", source.run));
         }
+        // Its own, and those of provisioners that were read for an earlier run.
+        let all = reader.deferred.borrow();
+        let entries = build.provisioners.iter().chain(&build.cleanup).filter(applies);
+        let numbers = entries.flat_map(Entry::deferred).chain(deferred_before..all.len());
+        let deferred = numbers.filter_map(|number| Some((number, all.get(number)?.clone()))).collect();
+        let packer_type = (source.type_name != builder.kind()).then(|| source.type_name.clone());
         Some(RunPlan {
             name: source.run.clone(),
             builder,
@@ -416,8 +423,9 @@ impl<'a> Baker<'a> {
             provisioners,
             error_cleanup,
             packer_name: Some(source.name.clone()),
+            packer_type,
+            deferred,
             // Filled in once all is read.
-            deferred: Vec::new(),
             needs_data: false,
             secrets: Vec::new(),
         })
@@ -447,19 +455,14 @@ impl<'a> Baker<'a> {
             for member in reader.members(extra.body, &extra.bound, &["name"]) {
                 match members.iter_mut().find(|other| other.name == member.name) {
                     None => members.push(member),
-                    Some(other) => match (&mut other.value.kind, member.value.kind) {
-                        // Blocks add up.
-                        (Kind::Array(objects), Kind::Array(more))
-                            if source.source.attribute(&member.name).is_none()
-                                && extra.body.attribute(&member.name).is_none() =>
-                        {
-                            objects.extend(more);
-                        }
-                        _ => reader.wrong(
-                            Span::new(member.at, member.at),
-                            format!("`{}` is set in the source already; set it in one place", member.name),
-                        ),
-                    },
+                    // Blocks add up.
+                    Some(other) if is_block(source.source, other) && is_block(extra.body, &member) => {
+                        add_block(other, member.value);
+                    }
+                    Some(_) => reader.wrong(
+                        Span::new(member.at, member.at),
+                        format!("`{}` is set in the source already; set it in one place", member.name),
+                    ),
                 }
             }
         }

@@ -6,7 +6,7 @@ use crate::{
     domain::{Problem, problem::FieldProblem},
     hcl::{Diagnostic, SourceMap},
     template::{
-        json::invalid_template,
+        json::{invalid_template, redact::Redactor},
         options::fields::Wrong,
         request::{BuildRequest, TemplateSource, not_supported_yet},
     },
@@ -48,4 +48,12 @@ pub(super) fn problem(
     }));
     errors.truncate(most);
     if is_not_yet && total > 0 { not_supported_yet(errors) } else { invalid_template(errors, total) }
+}
+
+/// The same, with secrets replaced: a message may repeat what a function was given.
+pub(super) fn without_secrets(mut problem: Problem, redactor: &Redactor<'_>) -> Problem {
+    for error in &mut problem.errors {
+        error.detail = redactor.text(&error.detail);
+    }
+    problem
 }

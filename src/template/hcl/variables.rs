@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     config::{Config, Variable},
     load::{File, Loaded},
-    names::{Known, Values},
+    names::{DATA, Known, Values},
     options::{Bound, Reader},
 };
 use crate::{
@@ -30,7 +30,7 @@ enum Given<'a> {
     File(&'a Expr),
 }
 
-/// Finds the value of every declared variable. What is wrong is noted, and the variable null.
+/// Finds the value of every declared variable. What is wrong is noted.
 pub(super) fn resolve(
     config: &Config<'_>,
     loaded: &Loaded,
@@ -72,9 +72,9 @@ pub(super) fn resolve(
                 validate(name, variable, &value, reader);
                 values.insert(name.clone(), value);
             }
-            // Null, so that nothing else follows from the one error.
+            // Not known, so that nothing else follows from the one error.
             None => {
-                values.insert(name.clone(), Value::null());
+                values.insert(name.clone(), Value::unknown(DATA));
             }
         }
     }

@@ -381,13 +381,15 @@ impl<'a> Template<'a> {
                 shorten(&builder.name)
             ));
         }
+        let packer_type = (builder.type_name != plan.kind()).then(|| builder.type_name.to_owned());
         Some(RunPlan {
             name: builder.name.clone(),
             builder: plan,
             provisioners,
             error_cleanup,
             packer_name: None,
-            deferred: Vec::new(),
+            packer_type,
+            deferred: BTreeMap::new(),
             needs_data: false,
             post_processors,
             secrets: secrets.into_inner().into_iter().map(SecretString::from).collect(),
