@@ -1,12 +1,16 @@
 # `make demo` shows a bake, `make test` runs all tests; both install what they need.
 SHELL := /bin/bash
-.PHONY: demo test chaos check bench openapi
+.PHONY: demo test test-boot chaos check bench openapi
 
 demo:
 	@scripts/demo
 
 test:
 	@scripts/test
+
+# Boots images for real, in machines with a kernel of their own; takes some minutes and installs QEMU.
+test-boot:
+	@scripts/test-boot
 
 # Everything that `make test` tries of chaos and of the queue's model, and much more of it; takes about an hour.
 chaos:

@@ -12,8 +12,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     backend::{
         Backend,
+        kernel::{
+            Hypervisor, KernelBackend, KernelConfig, kvm,
+            qemu::{self, Accelerator},
+        },
+        net::NetOptions,
         none::NoneBackend,
         ns::{NsBackend, NsConfig},
+        several::SeveralBackends,
     },
     config::{BackendChoice, Config, SeedChoice},
     faults::Faults,
@@ -44,13 +50,13 @@ impl Sandbox {
             .await
             .with_context(|| format!("could not listen on {}", config.listen))?;
         let state = StateFolder::open(config)?;
-        let backend = choose_backend(config, &state.path)?;
+        let cache =
+            config.image_cache.clone().or_else(default_cache).unwrap_or_else(|| state.path.join("images"));
+        let backend = choose_backend(config, &state.path, &cache).await?;
         let has_machines = backend.name() != "none";
         let store = has_machines.then(|| DiskStore::open(state.path.join("disks"))).transpose();
         let store = store.context("could not open the folder of disks")?;
-        let cache =
-            config.image_cache.clone().or_else(default_cache).unwrap_or_else(|| state.path.join("images"));
-        let seeds = seed_images(config, has_machines.then_some(cache.as_path())).await?;
+        let seeds = seed_images(config, backend.as_ref(), &cache).await?;
         let try_port = has_machines.then_some(config.ssh_port.unwrap_or(22));
         let mut addresses = Addresses::new(config.address_range, try_port);
         let Some(probe) = addresses.take_public() else {
@@ -101,18 +107,47 @@ impl Sandbox {
     }
 }
 
-fn choose_backend(config: &Config, state_dir: &Path) -> anyhow::Result<Arc<dyn Backend>> {
-    let ns = || {
-        NsBackend::new(NsConfig {
-            run_dir: state_dir.join("run"),
-            ssh_port: config.ssh_port,
-            outbound: config.outbound || config.seed_images.contains(&SeedChoice::Debian),
-            program: None,
-        })
+/// The backend, or several of which one is chosen for each VM.
+async fn choose_backend(config: &Config, state_dir: &Path, cache: &Path) -> anyhow::Result<Arc<dyn Backend>> {
+    let mut backends = Vec::new();
+    for choice in &config.backend {
+        backends.push(open_backend(*choice, config, state_dir, cache).await?);
+    }
+    match backends.len() {
+        0 => Ok(Arc::new(NoneBackend)),
+        1 => Ok(backends.swap_remove(0)),
+        _ => Ok(Arc::new(SeveralBackends::new(backends))),
+    }
+}
+
+async fn open_backend(
+    choice: BackendChoice,
+    config: &Config,
+    state_dir: &Path,
+    cache: &Path,
+) -> anyhow::Result<Arc<dyn Backend>> {
+    // Each has a folder of its own: what one finds there at its start it takes for its own leftovers.
+    let run_dir = match config.backend.len() {
+        1 => state_dir.join("run"),
+        _ => state_dir.join(format!("run-{choice:?}").to_lowercase()),
     };
-    Ok(match config.backend {
+    let net = NetOptions {
+        ssh_port: config.ssh_port,
+        outbound: config.outbound || config.seed_images.contains(&SeedChoice::Debian),
+        tap: false,
+    };
+    let ns = || NsBackend::new(NsConfig { run_dir: run_dir.clone(), net: net.clone(), program: None });
+    let kernel = |hypervisor: Hypervisor| {
+        let (run_dir, net) = (run_dir.clone(), net.clone());
+        KernelBackend::new(KernelConfig { hypervisor, run_dir, net, memory: config.vm_memory })
+    };
+    Ok(match choice {
         BackendChoice::None => Arc::new(NoneBackend),
         BackendChoice::Ns => Arc::new(ns().context("could not start the backend ns")?),
+        BackendChoice::Qemu => {
+            let accelerator = accelerator(cache).await?;
+            Arc::new(kernel(Hypervisor::Qemu(accelerator)).context("could not start the backend qemu")?)
+        }
         BackendChoice::Auto => match ns() {
             Ok(backend) => Arc::new(backend),
             Err(error) => {
@@ -123,25 +158,38 @@ fn choose_backend(config: &Config, state_dir: &Path) -> anyhow::Result<Arc<dyn B
     })
 }
 
-/// Builds the official images; without a cache folder (and machines) they are names only.
-async fn seed_images(config: &Config, cache: Option<&Path>) -> anyhow::Result<Vec<SeedImage>> {
+async fn accelerator(cache: &Path) -> anyhow::Result<Accelerator> {
+    // Without a kernel there is no trial, and the images will say what they lack.
+    let kernel = seed::trial_kernel(cache).await.ok();
+    let (accelerator, why) = tokio::task::spawn_blocking(move || kvm::choose(kernel.as_deref()))
+        .await
+        .context("could not look for an accelerator")?;
+    tracing::info!(?accelerator, "VMs run under {accelerator:?}: {why}");
+    Ok(accelerator)
+}
+
+/// Builds the official images as the backend needs them; without machines they are names only.
+async fn seed_images(config: &Config, backend: &dyn Backend, cache: &Path) -> anyhow::Result<Vec<SeedImage>> {
+    let has_kernel = config.backend.contains(&BackendChoice::Qemu);
+    let has_uefi = !has_kernel || qemu::has_uefi();
     let mut images = Vec::new();
     for choice in &config.seed_images {
         let (name, description, size) = match choice {
             SeedChoice::Tiny => ("tiny-1.0", "A tiny Linux with busybox and an SSH server", 1),
             SeedChoice::Debian => ("Debian-12-sandbox", "Debian 12", 4),
         };
-        let file: Option<PathBuf> = match (cache, choice) {
-            (None, _) => None,
-            (Some(cache), SeedChoice::Tiny) => {
-                Some(seed::build_tiny(cache).await.context("could not build the seed image tiny")?)
-            }
-            (Some(cache), SeedChoice::Debian) => {
+        let file: Option<PathBuf> = match choice {
+            _ if backend.name() == "none" => None,
+            SeedChoice::Tiny => Some(
+                seed::build_tiny(cache, has_kernel).await.context("could not build the seed image tiny")?,
+            ),
+            SeedChoice::Debian => {
                 Some(seed::build_debian(cache).await.context("could not build the seed image debian")?)
             }
         };
         let disk = file.map(DiskFile::kept);
-        images.push(SeedImage { name: name.to_owned(), description: description.to_owned(), size, disk });
+        let (name, description) = (name.to_owned(), description.to_owned());
+        images.push(SeedImage { name, description, size, has_uefi, disk });
     }
     Ok(images)
 }

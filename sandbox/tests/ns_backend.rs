@@ -15,7 +15,8 @@ use std::{
 
 use oapi_sandbox::{
     backend::{
-        Backend, Disk, InboundRule, Metadata, PowerEvent, VmSpec,
+        Backend, BootMode, Disk, InboundRule, Metadata, PowerEvent, VmSpec,
+        net::NetOptions,
         ns::{NsBackend, NsConfig},
     },
     machine::{DiskStore, seed},
@@ -70,8 +71,7 @@ impl World {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let config = NsConfig {
             run_dir: dir.path().join("run"),
-            ssh_port: None,
-            outbound,
+            net: NetOptions { outbound, ..NetOptions::default() },
             program: Some(PathBuf::from(env!("CARGO_BIN_EXE_oapi-sandbox"))),
         };
         let backend = match NsBackend::new(config) {
@@ -82,7 +82,8 @@ impl World {
             }
         };
         // Shared by all tests, so that it is built once.
-        let tiny = match seed::build_tiny(&std::env::temp_dir().join("oapi-sandbox-test-images")).await {
+        let tiny = match seed::build_tiny(&std::env::temp_dir().join("oapi-sandbox-test-images"), false).await
+        {
             Ok(tiny) => tiny,
             Err(error @ seed::SeedError::Missing { .. }) => {
                 println!("skipped: {error}");
@@ -109,6 +110,7 @@ impl World {
             vm_id: vm.to_owned(),
             hostname: format!("ip-{}", address.to_string().replace('.', "-")),
             addresses: vec![address],
+            boot_mode: BootMode::Legacy,
             root: Disk { volume_id: format!("vol-{vm}"), device_name: "/dev/sda1".to_owned(), file },
             volumes: vec![],
             inbound: vec![open(22)],

@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "nobody uses a test")]
 
 mod app;
+mod machine;
 mod sandbox;
 mod template;
 
@@ -21,5 +22,7 @@ mod options;
 mod post_processing;
 mod refused;
 mod secrets;
+mod surrogate;
 mod sweeping;
 mod vm_errors;
+mod volumes;

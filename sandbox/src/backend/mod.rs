@@ -1,8 +1,12 @@
 //! What a VM is made of. The API's state machines (`crate::region`) decide what should happen and when;
 //! a backend makes it real on this machine: disks, processes, network, console. Backends never see OAPI.
 
+mod console;
+pub mod kernel;
+pub mod net;
 pub mod none;
 pub mod ns;
+pub mod several;
 
 use std::{
     future::Future,
@@ -35,6 +39,26 @@ pub enum BackendError {
     },
 }
 
+/// For `map_err`: says what was being done.
+fn doing(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BackendError {
+    move |source| BackendError::Io { what: what.into(), source }
+}
+
+/// Runs what waits for disks or processes where waiting disturbs nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}
+
+/// Whether a program is there to be run.
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Not every user has the administrator's folders in the path.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    folders.into_iter().any(|folder| folder.join(program).exists())
+}
+
 /// A volume as a backend sees it: a raw file and the name under which the VM sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
@@ -61,6 +85,16 @@ pub trait Metadata: Send + Sync + 'static {
     fn get(&self, path: &str) -> Option<Vec<u8>>;
 }
 
+/// How the firmware of a VM starts what is on its root volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BootMode {
+    /// A BIOS, which runs the first sector.
+    #[default]
+    Legacy,
+    /// UEFI, which looks for a program on the EFI system partition.
+    Uefi,
+}
+
 /// All that a backend needs to know to boot a VM.
 #[derive(Clone)]
 pub struct VmSpec {
@@ -70,6 +104,8 @@ pub struct VmSpec {
     pub hostname: String,
     /// Addresses in 127.0.0.0/8 on which the VM is reached from this machine (private, public).
     pub addresses: Vec<Ipv4Addr>,
+    /// What its firmware is to be; means something only where there is any.
+    pub boot_mode: BootMode,
     /// The root volume.
     pub root: Disk,
     /// The other volumes.
@@ -96,8 +132,12 @@ pub type PowerListener = Arc<dyn Fn(&str, PowerEvent) + Send + Sync>;
 
 /// One way to make VMs. All calls are idempotent: stopping a stopped VM or destroying an unknown one is done at once.
 pub trait Backend: Send + Sync + 'static {
-    /// `ns`, `none`, later `qemu` and `uml`.
+    /// `ns`, `qemu`, `uml`, `none`.
     fn name(&self) -> &'static str;
+    /// Makes VMs that start from now on of the backend of this name; false: there is no such one here.
+    fn choose(&self, name: &str) -> bool {
+        name == self.name()
+    }
     /// Who is told of power changes from inside. Called once, before any VM starts.
     fn on_power(&self, listener: PowerListener);
     /// Boots a VM; returns when the boot is under way (SSH may take longer to answer).

@@ -2,7 +2,9 @@
 //! on this machine, and `debian`, a real Debian, in half a minute, on request. What makes a machine the
 //! customer's (keys, host keys, user data) is in the image, as in the cloud: an image that lost it boots without a key.
 
+mod bootable;
 mod debian;
+mod kernel;
 mod tiny;
 
 use std::{
@@ -17,6 +19,9 @@ use sha2::{Digest, Sha256};
 const FIRST_BOOT: &str = include_str!("seed/first-boot.sh");
 /// The first process of a namespace VM.
 const INIT: &str = include_str!("seed/init.sh");
+/// Links as OUTSCALE's udev rules make them.
+const DISK_NAMES: &str = include_str!("seed/disk-names.sh");
+const GROW_ROOT: &str = include_str!("seed/grow-root.sh");
 const SSHD_CONFIG: &str = "\
 PermitRootLogin prohibit-password
 PasswordAuthentication no
@@ -64,10 +69,17 @@ pub enum SeedError {
 }
 
 /// Builds the `tiny` image into `cache_dir`, or answers the one that is there: busybox, bash, OpenSSH, sudo and disk
-/// tools on an ext4 without partitions, users `outscale` and `root`. Needs no root.
-pub async fn build_tiny(cache_dir: &Path) -> Result<PathBuf, SeedError> {
+/// tools on an ext4 without partitions, users `outscale` and `root`. With a kernel, it is a disk that a PC boots from.
+/// Needs no root.
+pub async fn build_tiny(cache_dir: &Path, has_kernel: bool) -> Result<PathBuf, SeedError> {
     let cache_dir = cache_dir.to_owned();
-    blocking(move || tiny::build(&cache_dir)).await
+    blocking(move || tiny::build(&cache_dir, has_kernel)).await
+}
+
+/// A kernel with which can be tried what an accelerator of virtual machines is good for.
+pub async fn trial_kernel(cache_dir: &Path) -> Result<PathBuf, SeedError> {
+    let cache_dir = cache_dir.to_owned();
+    blocking(move || kernel::Kernel::get(&cache_dir)?.image()).await
 }
 
 /// Builds the `debian` image into `cache_dir`, or answers the one that is there: Debian 12 with OpenSSH, sudo, Python,

@@ -26,6 +26,8 @@ const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const FICLONE: libc::c_ulong = 0x4004_9409;
 const BLKFLSBUF: libc::c_ulong = 0x1261;
+const TUNSETIFF: libc::c_ulong = 0x4004_54CA;
+const TUNSETPERSIST: libc::c_ulong = 0x4004_54CB;
 const NETLINK_KOBJECT_UEVENT: libc::c_int = 15;
 
 /// The file descriptor on which a process started by [`spawn_in_namespaces`] reports that it failed.
@@ -92,18 +94,62 @@ pub fn flush_block_device(device: &File) -> io::Result<()> {
 
 /// Brings up `lo` of the calling thread's network namespace and gives it one more address, as a /32.
 pub fn set_up_loopback(address: Ipv4Addr) -> io::Result<()> {
+    let socket = control_socket()?;
+    bring_up(&socket, c"lo")?;
+    set_interface_address(&socket, c"lo:0", address, Ipv4Addr::new(255, 255, 255, 255))
+}
+
+/// Makes a tap interface that lasts as long as the calling thread's network namespace, and brings it up.
+pub fn make_tap(name: &str, address: Ipv4Addr, mask: Ipv4Addr) -> io::Result<()> {
+    let name = CString::new(name)?;
+    let control = File::options().read(true).write(true).open("/dev/net/tun")?;
+    let mut request = interface_request(&name);
+    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the kernel reads and writes one ifreq, which lives until the call returns.
+    check(unsafe { libc::ioctl(control.as_raw_fd(), TUNSETIFF, &mut request) })?;
+    // SAFETY: the call takes no pointer.
+    check(unsafe { libc::ioctl(control.as_raw_fd(), TUNSETPERSIST, 1) })?;
+    let socket = control_socket()?;
+    set_interface_address(&socket, &name, address, mask)?;
+    bring_up(&socket, &name)
+}
+
+/// Makes a socket send UDP packets without a checksum, which IPv4 allows.
+pub fn send_without_checksum(socket: &std::net::UdpSocket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel reads one int, which lives until the call returns.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NO_CHECK,
+            ptr::from_ref(&on).cast(),
+            length,
+        )
+    })
+    .map(drop)
+}
+
+/// A socket for questions about interfaces of the calling thread's network namespace.
+fn control_socket() -> io::Result<OwnedFd> {
     // SAFETY: socket() takes no pointer; the descriptor is owned by nobody else.
-    let socket = unsafe {
-        OwnedFd::from_raw_fd(check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?)
-    };
-    let mut request = interface_request(c"lo");
+    unsafe {
+        let socket = check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?;
+        Ok(OwnedFd::from_raw_fd(socket))
+    }
+}
+
+fn bring_up(socket: &OwnedFd, name: &CStr) -> io::Result<()> {
+    let mut request = interface_request(name);
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    // SAFETY: each of the calls reads one ifreq, which lives until the call returns.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request) })?;
-    for (call, value) in
-        [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, Ipv4Addr::new(255, 255, 255, 255))]
-    {
-        let mut request = interface_request(c"lo:0");
+    // SAFETY: the kernel reads one ifreq, which lives until the call returns.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request) }).map(drop)
+}
+
+fn set_interface_address(socket: &OwnedFd, name: &CStr, address: Ipv4Addr, mask: Ipv4Addr) -> io::Result<()> {
+    for (call, value) in [(libc::SIOCSIFADDR, address), (libc::SIOCSIFNETMASK, mask)] {
+        let mut request = interface_request(name);
         let ip = libc::sockaddr_in {
             sin_family: libc::AF_INET as libc::sa_family_t,
             sin_port: 0,
@@ -112,7 +158,7 @@ pub fn set_up_loopback(address: Ipv4Addr) -> io::Result<()> {
         };
         // SAFETY: sockaddr_in and sockaddr are both 16 bytes of plain data.
         request.ifr_ifru.ifru_addr = unsafe { std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(ip) };
-        // SAFETY: as above.
+        // SAFETY: the kernel reads one ifreq, which lives until the call returns.
         check(unsafe { libc::ioctl(socket.as_raw_fd(), call, &request) })?;
     }
     Ok(())

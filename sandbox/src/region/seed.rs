@@ -23,6 +23,8 @@ pub struct SeedImage {
     pub description: String,
     /// GiB.
     pub size: i64,
+    /// Whether it boots with UEFI too.
+    pub has_uefi: bool,
     /// Absent without machines.
     pub disk: Option<Arc<DiskFile>>,
 }
@@ -95,7 +97,11 @@ fn plant_image(state: &mut State, now: DateTime<Utc>, seed: SeedImage) {
         name: seed.name,
         description: seed.description,
         architecture: "x86_64".to_owned(),
-        boot_modes: vec!["legacy".to_owned(), "uefi".to_owned()],
+        boot_modes: ["legacy"]
+            .into_iter()
+            .chain(seed.has_uefi.then_some("uefi"))
+            .map(str::to_owned)
+            .collect(),
         product_codes: vec!["0001".to_owned()],
         root_device: "/dev/sda1".to_owned(),
         tpm_mandatory: false,

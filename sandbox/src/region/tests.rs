@@ -125,6 +125,7 @@ impl World {
                 name: "tiny-1.0".to_owned(),
                 description: String::new(),
                 size: 1,
+                has_uefi: true,
                 disk: None,
             }],
         });

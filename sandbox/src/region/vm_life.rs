@@ -16,7 +16,7 @@ use super::{
     vms::Vm,
     words::{LinkState, VmState, VolumeState},
 };
-use crate::backend::{BackendError, Disk, PowerEvent, VmSpec};
+use crate::backend::{BackendError, BootMode, Disk, PowerEvent, VmSpec};
 
 /// What follows a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +188,7 @@ impl Region {
             vm_id: vm_id.to_owned(),
             hostname: vm.host_name(),
             addresses: state.addresses_of(vm),
+            boot_mode: if vm.boot_mode == "uefi" { BootMode::Uefi } else { BootMode::Legacy },
             root: root?,
             volumes,
             inbound: state.inbound_of(vm),

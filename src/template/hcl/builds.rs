@@ -9,12 +9,7 @@ use super::{
     provisioners::{self, Entry},
 };
 use crate::{
-    domain::{
-        Capability, RunPlan,
-        plan::{Builder, Communicator},
-        post_processor::PostProcessor,
-        problem::FieldProblem,
-    },
+    domain::{Capability, RunPlan, post_processor::PostProcessor, problem::FieldProblem},
     hcl::{Block, Body, Span, Value, ast},
     template::{
         json::{
@@ -338,27 +333,16 @@ impl<'a> Baker<'a> {
             secrets: &secrets,
             allowed: self.allowed,
         };
+        let deferred_before = reader.deferred.borrow().len();
         let node = self.options(source, &reader);
         let applies = |entry: &&Entry<'a>| entry.applies_to(&source.full_name());
-        let builder = match source.kind {
-            BuilderKind::Bsu => {
-                let fields = Fields::new(&reading, &node, String::new());
-                let plan = options::bsu(&fields);
-                if matches!(plan.communicator, Communicator::None)
-                    && build.provisioners.iter().any(|entry| applies(&entry))
-                    && fields.filled("communicator").as_deref() == Some("none")
-                {
-                    fields.fail("communicator", "with the communicator `none` there can be no provisioners");
-                }
-                Some(Builder::OscBsu(Box::new(plan)))
-            }
-            BuilderKind::NotYet => {
-                let detail =
-                    format!("the builder `{}` is not supported yet; `outscale-bsu` is", source.type_name);
-                self.findings.not_yet("", source.span.start, detail);
-                None
-            }
-        };
+        let fields = Fields::new(&reading, &node, String::new());
+        let is_provisioned = build.provisioners.iter().any(|entry| applies(&entry));
+        let builder = options::builder(source.kind, &fields, is_provisioned);
+        if builder.is_none() {
+            let detail = format!("the builder `{}` is not supported yet", source.type_name);
+            self.findings.not_yet("", source.span.start, detail);
+        }
         let in_vm = Reader { known: Known { has_vm: true, ..known }, ..reader };
         let provisioners = build
             .provisioners
@@ -375,11 +359,14 @@ impl<'a> Baker<'a> {
         secrets.into_inner().iter().for_each(|secret: &String| reader.keep_secret(secret));
         let builder = builder?;
         if !post_processors.is_empty() && !builder.makes_artifact() {
-            self.findings.notice(format!(
-                "the post-processors of `{}` do not run: with `skip_create_omi` there is no artifact",
-                source.run
-            ));
+            self.findings
+                .notice(format!("the post-processors of `{}` do not run: there is no artifact", source.run));
         }
+        // Its own, and those of provisioners that were read for an earlier run.
+        let all = reader.deferred.borrow();
+        let entries = build.provisioners.iter().chain(&build.cleanup).filter(applies);
+        let numbers = entries.flat_map(Entry::deferred).chain(deferred_before..all.len());
+        let deferred = numbers.filter_map(|number| Some((number, all.get(number)?.clone()))).collect();
         let packer_type = (source.type_name != builder.kind()).then(|| source.type_name.clone());
         Some(RunPlan {
             name: source.run.clone(),
@@ -389,8 +376,8 @@ impl<'a> Baker<'a> {
             error_cleanup,
             packer_name: Some(source.name.clone()),
             packer_type,
+            deferred,
             // Filled in once all is read.
-            deferred: Vec::new(),
             needs_data: false,
             secrets: Vec::new(),
         })

@@ -50,7 +50,7 @@ pub fn fill_in<'t>(
         let number: usize =
             inside[..end].trim().parse().map_err(|_| format!("`{DEFERRED}` takes a number"))?;
         let deferred =
-            data.deferred.get(number).ok_or_else(|| format!("there is no deferred expression {number}"))?;
+            data.deferred.get(&number).ok_or_else(|| format!("there is no deferred expression {number}"))?;
         filled.push_str(&evaluate(deferred, data, secret)?);
         if filled.len() > LONGEST {
             return Err(format!("the text has more than {LONGEST} bytes"));

@@ -85,7 +85,7 @@ fn read(
         // What is declared in a file that cannot be read would be missed everywhere.
         None
     };
-    let Noted { wrong, secrets, findings, errors, mut notices, deferred } = noted;
+    let Noted { wrong, secrets, findings, errors, mut notices, .. } = noted;
     let (found, more) = findings.into_parts();
     let (wrong, errors) = (wrong.into_inner(), errors.into_inner());
     let secrets = lines_too(secrets.into_inner());
@@ -101,9 +101,7 @@ fn read(
         .map(|(name, _)| name.as_str())
         .collect();
     let redacted_template = redact::redact(&loaded, &sensitive, &secrets);
-    let deferred = deferred.into_inner();
     let runs = read.runs.into_iter().map(|run| RunPlan {
-        deferred: deferred.clone(),
         needs_data: read.needs_data,
         secrets: secrets.iter().map(|secret| SecretString::from(secret.as_str())).collect(),
         ..run

@@ -1,6 +1,6 @@
 //! The provisioners and post-processors of a build: for which sources each is, and with which options in each.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
 use super::options::{Opened, Reader};
 use crate::{
@@ -29,6 +29,8 @@ pub(super) struct Entry<'a> {
     depends_on_source: bool,
     /// What came of it for an earlier run, if it is the same for every run.
     read: RefCell<Option<Option<Provisioner>>>,
+    /// The deferred expressions that it used then.
+    deferred: RefCell<Range<usize>>,
 }
 
 /// Attributes that say for which runs it is.
@@ -58,7 +60,15 @@ impl<'a> Entry<'a> {
             reader.wrong(opened.name_span, "`only` and `except` are both given; give one of them");
         }
         let depends_on_source = opened.body.attribute("override").is_some() || names_source(opened.body);
-        Self { kind, opened, only, except, depends_on_source, read: RefCell::default() }
+        Self {
+            kind,
+            opened,
+            only,
+            except,
+            depends_on_source,
+            read: RefCell::default(),
+            deferred: RefCell::default(),
+        }
     }
 
     pub(super) fn applies_to(&self, name: &str) -> bool {
@@ -73,6 +83,11 @@ impl<'a> Entry<'a> {
             _ => None,
         });
         name.unwrap_or_else(|| self.kind.clone())
+    }
+
+    /// The deferred expressions that it has in every run.
+    pub(super) fn deferred(&self) -> Range<usize> {
+        self.deferred.borrow().clone()
     }
 
     /// The options as a node; `type` is the kind.
@@ -105,6 +120,7 @@ impl<'a> Entry<'a> {
             return read.clone();
         }
         reading.renderer.take_depends_on_build();
+        let deferred = reader.deferred.borrow().len();
         let node = self.options(reader, &ABOUT);
         let over = self.over(reader, name);
         let mut fields = Fields::new(reading, &node, String::new());
@@ -115,6 +131,7 @@ impl<'a> Entry<'a> {
         drop(fields);
         if !self.depends_on_source && !reading.renderer.take_depends_on_build() {
             *self.read.borrow_mut() = Some(read.clone());
+            *self.deferred.borrow_mut() = deferred..reader.deferred.borrow().len();
         }
         read
     }

@@ -5,19 +5,13 @@
 //! Whatever happens to the sandbox, nothing stays: a VM's first process is bound to the life of the sandbox, and with
 //! it go its processes, mounts, loop devices and network.
 
-mod console;
 mod devices;
 mod init;
-mod metadata;
-mod outbound;
-mod porter;
-mod relay;
 mod vm;
 
 use std::{
     collections::HashMap,
     fs::{self, OpenOptions},
-    io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -26,9 +20,11 @@ use std::{
 use nix::sched::{CloneFlags, unshare};
 
 pub use self::init::{VM_INIT, run_if_vm_init, vm_init_main};
-use self::{devices::PartitionWatch, porter::Porter, vm::Vm};
+use self::{devices::PartitionWatch, vm::Vm};
 use crate::backend::{
-    Backend, BackendError, BackendFuture, Disk, InboundRule, PowerEvent, PowerListener, VmSpec,
+    Backend, BackendError, BackendFuture, Disk, InboundRule, PowerEvent, PowerListener, VmSpec, doing,
+    is_installed,
+    net::{NetOptions, Porter},
 };
 
 /// How to run namespace VMs.
@@ -36,10 +32,8 @@ use crate::backend::{
 pub struct NsConfig {
     /// A folder for the backend's own use.
     pub run_dir: PathBuf,
-    /// Where port 22 of the VMs is reached on their addresses; 22 if absent.
-    pub ssh_port: Option<u16>,
-    /// Whether VMs reach the networks of this machine (through slirp4netns).
-    pub outbound: bool,
+    /// How VMs are connected.
+    pub net: NetOptions,
     /// The program that [`run_if_vm_init`] is called in; this one if absent.
     pub program: Option<PathBuf>,
 }
@@ -114,11 +108,6 @@ impl Inner {
     }
 }
 
-/// For `map_err`: says what was being done.
-fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> BackendError {
-    move |source| BackendError::Io { what: what.into(), source }
-}
-
 fn probe(config: &NsConfig) -> Result<(), BackendError> {
     let unsupported = |what: String| Err(BackendError::Unsupported(what));
     if !nix::unistd::geteuid().is_root() {
@@ -147,12 +136,11 @@ fn probe(config: &NsConfig) -> Result<(), BackendError> {
         Err(_) => return unsupported("namespaces cannot be made".to_owned()),
     }
     let mut helpers = vec![("partx", "util-linux")];
-    if config.outbound {
+    if config.net.outbound {
         helpers.extend([("slirp4netns", "slirp4netns"), ("setpriv", "util-linux")]);
     }
     for (helper, package) in helpers {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        if !std::env::split_paths(&path).any(|folder| folder.join(helper).exists()) {
+        if !is_installed(helper) {
             return unsupported(format!("{helper} is not installed: apt-get install {package}"));
         }
     }

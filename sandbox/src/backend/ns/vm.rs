@@ -23,17 +23,16 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use super::{
     Inner,
-    console::Console,
     devices::Plugged,
-    doing,
     init::{VM_INIT, VmInit},
-    metadata::MetadataService,
-    outbound::{NAME_SERVER, Outbound},
-    porter::Network,
-    relay::Relay,
 };
 use crate::{
-    backend::{BackendError, Disk, PowerEvent, VmSpec},
+    backend::{
+        BackendError, Disk, PowerEvent, VmSpec, blocking,
+        console::Console,
+        doing,
+        net::{Network, VmNetwork, outbound::NAME_SERVER},
+    },
     machine::sys,
 };
 
@@ -59,10 +58,7 @@ struct Running {
     process: Process,
     /// The first is the root volume.
     disks: Vec<Plugged>,
-    network: Arc<Network>,
-    relay: Relay,
-    metadata: MetadataService,
-    outbound: Option<Outbound>,
+    network: VmNetwork,
 }
 
 /// The first process of a VM.
@@ -191,8 +187,8 @@ impl Vm {
         let mut guard = self.running.lock().await;
         let Some(running) = guard.as_mut() else { return Ok(()) };
         change(&mut running.spec);
-        let result = running.relay.configure(&running.spec.addresses, &running.spec.inbound).await;
-        self.remember_addresses(&running.relay);
+        let result = running.network.configure(&running.spec).await;
+        self.remember_addresses(&running.network);
         result.map_err(doing(format!("listen on the addresses of {}", self.id)))
     }
 
@@ -204,25 +200,13 @@ impl Vm {
             let volumes = volumes.into_iter().map(|disk| Plugged::attach(disk, false));
             std::iter::once(Ok(root)).chain(volumes).collect::<io::Result<Vec<_>>>()
         });
-        let network = inner.porter.new_network();
+        let network = VmNetwork::open(&inner.porter, &inner.config.net, &spec);
         let (disks, network) = tokio::join!(disks, network);
         let disks = disks.map_err(doing(format!("attach the volumes of {}", self.id)))?;
-        let (network, listener) = network.map_err(doing(format!("make a network for {}", self.id)))?;
-        let metadata = MetadataService::start(listener, Arc::clone(&spec.metadata))
-            .map_err(doing("serve a VM's metadata"))?;
-        let mut relay =
-            Relay::new(inner.porter.clone(), Arc::clone(&network), inner.config.ssh_port.unwrap_or(22));
-        relay
-            .configure(&spec.addresses, &spec.inbound)
-            .await
-            .map_err(doing(format!("listen on the addresses of {}", self.id)))?;
-        let outbound = match inner.config.outbound {
-            true => Some(Outbound::start(&inner.porter, &network).await.map_err(doing("start slirp4netns"))?),
-            false => None,
-        };
-        let process = self.launch(inner, &spec, &disks, &network).await?;
-        self.remember_addresses(&relay);
-        Ok(Running { spec, process, disks, network, relay, metadata, outbound })
+        let network = network.map_err(doing(format!("connect {} to a network", self.id)))?;
+        let process = self.launch(inner, &spec, &disks, &network.network).await?;
+        self.remember_addresses(&network);
+        Ok(Running { spec, process, disks, network })
     }
 
     /// Starts the first process anew, with everything around it as it is.
@@ -232,7 +216,7 @@ impl Vm {
         guard: &mut Option<Running>,
     ) -> Result<(), BackendError> {
         let Some(running) = guard.as_mut() else { return Ok(()) };
-        match self.launch(inner, &running.spec, &running.disks, &running.network).await {
+        match self.launch(inner, &running.spec, &running.disks, &running.network.network).await {
             Ok(process) => running.process = process,
             Err(error) => {
                 if let Some(running) = guard.take() {
@@ -261,7 +245,7 @@ impl Vm {
             root_device: root.root_device(),
             mount_point: inner.mount_point.clone(),
             nodes: nodes.map_err(doing(what()))?.concat(),
-            name_server: inner.config.outbound.then(|| NAME_SERVER.to_owned()),
+            name_server: inner.config.net.outbound.then(|| NAME_SERVER.to_owned()),
         };
         let process = self.spawn(inner, &description, network).await.map_err(doing(what()))?;
         for plugged in disks {
@@ -282,9 +266,8 @@ impl Vm {
         let arguments: Vec<CString> = arguments.into_iter().collect::<Result<_, _>>()?;
         let console = self.console.writer()?;
         let (mut status, status_writer) = io::pipe()?;
-        let pid = inner
-            .porter
-            .run_in(network, move || {
+        let pid = network
+            .run(move || {
                 let null = File::open("/dev/null")?;
                 sys::spawn_in_namespaces(
                     &program,
@@ -362,14 +345,12 @@ impl Vm {
     /// Frees everything that a VM held; returns when its ports and volumes are free.
     async fn release(&self, inner: &Inner, running: Running) {
         self.reached.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let Running { disks, relay, metadata, outbound, network, .. } = running;
+        let Running { disks, network, .. } = running;
         for plugged in &disks {
             inner.plugged.remove(plugged);
         }
-        relay.close().await;
-        drop(metadata);
+        network.close().await;
         let released = blocking(move || {
-            drop((outbound, network));
             let results: Vec<_> = disks.into_iter().map(|plugged| plugged.loop_device.release()).collect();
             results.into_iter().collect::<io::Result<()>>()
         });
@@ -378,8 +359,8 @@ impl Vm {
         }
     }
 
-    fn remember_addresses(&self, relay: &Relay) {
-        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = relay.dial_addresses();
+    fn remember_addresses(&self, network: &VmNetwork) {
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = network.dial_addresses();
     }
 }
 
@@ -409,8 +390,4 @@ impl Process {
         }
         Ok(())
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

@@ -23,6 +23,10 @@ authorize() { # USER HOME
     chown -R "$1" "$2/.ssh"
 }
 
+# What networkd was told; the other images' DHCP clients write it themselves.
+servers=$(sed -n 's/^DNS=//p' /run/systemd/netif/leases/* 2>/dev/null)
+[ -z "$servers" ] || for server in $servers; do echo "nameserver $server"; done >/etc/resolv.conf
+
 name=$(hostname)
 if ! grep -qw "$name" /etc/hosts 2>/dev/null; then
     printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$name" >/etc/hosts

@@ -14,6 +14,7 @@ end() {
     done
     kill -KILL -1 2>/dev/null
     sync
+    [ -z "$OWN_KERNEL" ] || mount -o remount,ro /
     exec "$1" -f
 }
 

@@ -11,7 +11,10 @@ use std::{
     process::Command,
 };
 
-use super::{FIRST_BOOT, INIT, SSHD_CONFIG, SeedError, cached, make_image, while_doing};
+use super::{
+    DISK_NAMES, FIRST_BOOT, GROW_ROOT, INIT, SSHD_CONFIG, SeedError, bootable, cached, kernel::Kernel,
+    make_image, while_doing,
+};
 
 /// What a volume made of the image has at least; most of it is a hole in the file.
 const BYTES: u64 = 1 << 30;
@@ -110,6 +113,20 @@ const FILES: [(&str, &str); 15] = [
     ),
 ];
 
+/// What the variant has that is a PC of its own.
+const BOOT_FILES: [(&str, &str); 6] = [
+    ("usr/sbin/init.boot", include_str!("init-boot.sh")),
+    ("usr/lib/sandbox/dhcp", include_str!("dhcp.sh")),
+    ("usr/lib/sandbox/disk-names", DISK_NAMES),
+    ("usr/lib/sandbox/grow-root", GROW_ROOT),
+    // The power button.
+    ("etc/acpi/PWRF/00000080", "#!/bin/sh\nkill -PWR 1\n"),
+    ("etc/acpid.conf", "PWRF PWRF/00000080\n"),
+];
+/// The root file system's own number; in the cloud too, all VMs of an image have the same.
+const UUID: &str = "6f75726e-696c-4000-8000-74696e790001";
+const BUSYBOX: &str = "/usr/bin/busybox";
+
 /// What is not `root:root` with its usual mode: path, owner, mode with type.
 const OWNERS: [(&str, u32, u32); 12] = [
     ("/etc/shadow", 0, 0o100_600),
@@ -126,19 +143,50 @@ const OWNERS: [(&str, u32, u32); 12] = [
     ("/usr/lib/sandbox", 0, 0o040_755),
 ];
 
-/// Builds the image, if it is not there yet, and answers where it is.
-pub(super) fn build(cache_dir: &Path) -> Result<PathBuf, SeedError> {
+/// Builds the image, if it is not there yet, and answers where it is. The variant with a kernel boots by itself.
+pub(super) fn build(cache_dir: &Path, has_kernel: bool) -> Result<PathBuf, SeedError> {
     fs::create_dir_all(cache_dir).map_err(while_doing(format!("make {}", cache_dir.display())))?;
     let programs = programs()?;
-    let image = cached(cache_dir, "tiny", &recipe(&programs)?);
+    let kernel = has_kernel.then(|| Kernel::get(cache_dir)).transpose()?;
+    let recipe = recipe(&programs, kernel.as_ref())?;
+    let image = cached(cache_dir, if has_kernel { "tiny-boot" } else { "tiny" }, &recipe);
     if image.exists() {
         return Ok(image);
     }
     let folder = tempfile::tempdir().map_err(while_doing("make a temporary folder"))?;
     let root = folder.path().join("root");
     lay_out(&root, &programs).map_err(while_doing("lay out the tiny image"))?;
-    make_image(&root, &image, BYTES, |unfinished| set_owners(&root, unfinished))?;
+    let Some(kernel) = kernel else {
+        make_image(&root, &image, BYTES, |unfinished| set_owners(&root, unfinished))?;
+        return Ok(image);
+    };
+    add_boot_files(&root, &kernel.image()?).map_err(while_doing("lay out the tiny image"))?;
+    kernel.make_initrd(Path::new(BUSYBOX), &root.join("boot/initrd.img"))?;
+    let boot =
+        bootable::Boot { kernel: "/boot/vmlinuz", initrd: "/boot/initrd.img", root: "/dev/vda1", uuid: UUID };
+    bootable::make_disk(&root, &image, BYTES, &boot, |unfinished| {
+        set_owners(&root, &bootable::root_of(unfinished))
+    })?;
     Ok(image)
+}
+
+fn add_boot_files(root: &Path, kernel: &Path) -> io::Result<()> {
+    write_files(root, &BOOT_FILES)?;
+    fs::create_dir_all(root.join("boot"))?;
+    fs::copy(kernel, root.join("boot/vmlinuz"))?;
+    fs::remove_file(root.join("usr/sbin/init"))?;
+    symlink("init.boot", root.join("usr/sbin/init"))
+}
+
+fn write_files(root: &Path, files: &[(&str, &str)]) -> io::Result<()> {
+    for (path, content) in files {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(root))?;
+        fs::write(&path, content)?;
+        let mode = if content.starts_with("#!") { 0o755 } else { 0o644 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }
 
 /// The programs that go into the image, with their shared libraries.
@@ -165,11 +213,14 @@ fn programs() -> Result<BTreeSet<PathBuf>, SeedError> {
 }
 
 /// Everything that decides what the image contains, for the cache.
-fn recipe(programs: &BTreeSet<PathBuf>) -> Result<String, SeedError> {
+fn recipe(programs: &BTreeSet<PathBuf>, kernel: Option<&Kernel>) -> Result<String, SeedError> {
     let mut recipe = format!("{BYTES} {FOLDERS:?} {FILES:?} {OWNERS:?}");
     for program in programs {
         let metadata = fs::metadata(program).map_err(while_doing(format!("read {}", program.display())))?;
         let _ = write!(recipe, " {} {} {}", program.display(), metadata.len(), metadata.mtime());
+    }
+    if let Some(kernel) = kernel {
+        let _ = write!(recipe, " {} {BOOT_FILES:?} {}", kernel.recipe(), bootable::recipe());
     }
     Ok(recipe)
 }
@@ -182,11 +233,7 @@ fn lay_out(root: &Path, programs: &BTreeSet<PathBuf>) -> io::Result<()> {
         fs::create_dir_all(root.join("usr").join(name))?;
         symlink(format!("usr/{name}"), root.join(name))?;
     }
-    for (path, content) in FILES {
-        fs::write(root.join(path), content)?;
-        let mode = if content.starts_with("#!") { 0o755 } else { 0o644 };
-        fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode))?;
-    }
+    write_files(root, &FILES)?;
     for program in programs {
         let target = root.join(merged_usr(program));
         fs::create_dir_all(target.parent().unwrap_or(root))?;
@@ -207,7 +254,7 @@ fn lay_out(root: &Path, programs: &BTreeSet<PathBuf>) -> io::Result<()> {
 
 /// A name for everything that busybox can do and no real program in the image does.
 fn add_applets(root: &Path) -> io::Result<()> {
-    let output = Command::new("/usr/bin/busybox").arg("--list-full").output()?;
+    let output = Command::new(BUSYBOX).arg("--list-full").output()?;
     for applet in String::from_utf8_lossy(&output.stdout).lines() {
         let relative = merged_usr(&Path::new("/").join(applet));
         let Some(name) = relative.file_name() else { continue };
@@ -215,7 +262,7 @@ fn add_applets(root: &Path) -> io::Result<()> {
             ["usr/bin", "usr/sbin"].iter().any(|dir| root.join(dir).join(name).symlink_metadata().is_ok());
         // Without a setuid bit `su` would only ask for a password that nobody has.
         if !taken && name != "su" && relative.components().count() == 3 {
-            symlink("/usr/bin/busybox", root.join(relative))?;
+            symlink(BUSYBOX, root.join(relative))?;
         }
     }
     Ok(())
@@ -294,9 +341,9 @@ mod tests {
             return;
         }
         let cache = tempfile::tempdir().expect("a temporary folder");
-        let image = build(cache.path()).expect("an image");
+        let image = build(cache.path(), false).expect("an image");
         let built = fs::metadata(&image).expect("the image").ino();
-        assert_eq!(build(cache.path()).expect("the same image"), image);
+        assert_eq!(build(cache.path(), false).expect("the same image"), image);
         assert_eq!(fs::metadata(&image).expect("the image").ino(), built, "it was built again");
         assert_eq!(fs::read_dir(cache.path()).expect("the cache").count(), 1, "something was left behind");
 

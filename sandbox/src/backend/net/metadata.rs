@@ -17,7 +17,7 @@ const LONGEST_REQUEST: u64 = 16 * 1024;
 
 /// A running service; it ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct MetadataService {
+pub struct MetadataService {
     task: AbortHandle,
 }
 

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::porter::{Network, Porter};
+use super::porter::Network;
 use crate::backend::InboundRule;
 
 const SSH: u16 = 22;
@@ -25,9 +25,10 @@ const USUAL_PORTS: [u16; 8] = [SSH, 80, 443, 3389, 5985, 5986, 8080, 8443];
 
 /// The listeners of one VM.
 #[derive(Debug)]
-pub(super) struct Relay {
-    porter: Porter,
+pub struct Relay {
     network: Arc<Network>,
+    /// The VM's address inside its network, if it is a machine of its own there.
+    guest: Option<Ipv4Addr>,
     ssh_port: u16,
     rules: Arc<RwLock<Vec<InboundRule>>>,
     addresses: Vec<Ipv4Addr>,
@@ -38,10 +39,10 @@ pub(super) struct Relay {
 
 impl Relay {
     /// A relay without any listener. `ssh_port` is where port 22 is reached from outside.
-    pub fn new(porter: Porter, network: Arc<Network>, ssh_port: u16) -> Self {
+    pub fn new(network: Arc<Network>, guest: Option<Ipv4Addr>, ssh_port: u16) -> Self {
         Self {
-            porter,
             network,
+            guest,
             ssh_port,
             rules: Arc::default(),
             addresses: Vec::new(),
@@ -115,7 +116,7 @@ impl Relay {
     }
 
     fn accept_on(&self, listener: TcpListener, port: u16) -> JoinHandle<()> {
-        let (porter, network) = (self.porter.clone(), Arc::clone(&self.network));
+        let (network, guest) = (Arc::clone(&self.network), self.guest);
         let (rules, closed) = (Arc::clone(&self.rules), self.closed.clone());
         tokio::spawn(async move {
             loop {
@@ -136,11 +137,11 @@ impl Relay {
                     refuse(&client);
                     continue;
                 }
-                let (porter, network, closed) = (porter.clone(), Arc::clone(&network), closed.clone());
+                let (network, closed) = (Arc::clone(&network), closed.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         () = closed.cancelled() => {}
-                        () = pass_on(client, port, &porter, &network) => {}
+                        () = pass_on(client, guest, port, &network) => {}
                     }
                 });
             }
@@ -155,13 +156,12 @@ impl Drop for Relay {
     }
 }
 
-async fn pass_on(mut client: TcpStream, port: u16, porter: &Porter, network: &Arc<Network>) {
-    // All of 127.0.0.0/8 is local inside the VM too. Using the VM's own address, and not 127.0.0.1, keeps closed what
-    // listens there on localhost only.
-    let Ok(target) = client.local_addr().map(|address| SocketAddr::from((address.ip(), port))) else {
-        return;
-    };
-    match porter.connect(network, target).await {
+async fn pass_on(mut client: TcpStream, guest: Option<Ipv4Addr>, port: u16, network: &Network) {
+    // All of 127.0.0.0/8 is local inside a namespace VM too. Using the VM's own address, and not 127.0.0.1, keeps
+    // closed what listens there on localhost only.
+    let own_address = client.local_addr().map(|address| address.ip());
+    let Ok(target) = guest.map_or(own_address, |guest| Ok(guest.into())) else { return };
+    match network.connect(SocketAddr::from((target, port))).await {
         Ok(mut inside) => {
             let _ = (client.set_nodelay(true), inside.set_nodelay(true));
             let _ = tokio::io::copy_bidirectional(&mut client, &mut inside).await;

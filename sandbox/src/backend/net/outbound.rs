@@ -4,26 +4,25 @@
 use std::{
     io,
     process::{Child, Command, Stdio},
-    sync::Arc,
 };
 
 use super::porter::{Network, Porter};
 
 /// slirp4netns's own name server inside the VM's network; it passes questions on to this machine's.
-pub(super) const NAME_SERVER: &str = "10.0.2.3";
+pub const NAME_SERVER: &str = "10.0.2.3";
 
 /// A running slirp4netns; it is killed when this is dropped, and dies with the sandbox.
 #[derive(Debug)]
-pub(super) struct Outbound {
+pub struct Outbound {
     helper: Child,
 }
 
 impl Outbound {
-    /// Connects a network; the interface appears some milliseconds later.
-    pub async fn start(porter: &Porter, network: &Arc<Network>) -> io::Result<Self> {
+    /// Connects a network; the interface appears some milliseconds later. `home` is the thread in this machine's own
+    /// network whose end kills the helper.
+    pub async fn start(home: &Porter, network: &Network) -> io::Result<Self> {
         let path = network.path();
-        // The thread that starts it is the one whose end kills it.
-        let helper = porter
+        let helper = home
             .run(move || {
                 Command::new("setpriv")
                     .args(["--pdeathsig", "KILL", "slirp4netns", "--configure", "--mtu=1400"])

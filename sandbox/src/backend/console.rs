@@ -1,4 +1,4 @@
-//! What a VM's first process writes: the last 64 KiB of it, as `ReadConsoleOutput` gives it.
+//! What a VM writes to its console: the last 64 KiB of it, as `ReadConsoleOutput` gives it.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ const KEPT: usize = 64 * 1024;
 
 /// The end of a VM's output; it survives restarts.
 #[derive(Debug, Default)]
-pub(super) struct Console {
+pub struct Console {
     text: Mutex<VecDeque<u8>>,
 }
 
