@@ -16,6 +16,7 @@ mod booting;
 mod cancelling;
 mod capacity;
 mod cloud_errors;
+mod destroying;
 mod following;
 mod hcl2;
 mod many;
