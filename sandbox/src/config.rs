@@ -95,6 +95,8 @@ pub enum BackendChoice {
     Ns,
     /// Full PCs that boot their disks.
     Qemu,
+    /// Linux kernels that are processes here.
+    Uml,
     /// No machines.
     None,
 }

@@ -148,6 +148,7 @@ async fn open_backend(
             let accelerator = accelerator(cache).await?;
             Arc::new(kernel(Hypervisor::Qemu(accelerator)).context("could not start the backend qemu")?)
         }
+        BackendChoice::Uml => Arc::new(kernel(Hypervisor::Uml).context("could not start the backend uml")?),
         BackendChoice::Auto => match ns() {
             Ok(backend) => Arc::new(backend),
             Err(error) => {
@@ -170,8 +171,9 @@ async fn accelerator(cache: &Path) -> anyhow::Result<Accelerator> {
 
 /// Builds the official images as the backend needs them; without machines they are names only.
 async fn seed_images(config: &Config, backend: &dyn Backend, cache: &Path) -> anyhow::Result<Vec<SeedImage>> {
-    let has_kernel = config.backend.contains(&BackendChoice::Qemu);
-    let has_uefi = !has_kernel || qemu::has_uefi();
+    let has = |choice| config.backend.contains(&choice);
+    let has_kernel = has(BackendChoice::Qemu) || has(BackendChoice::Uml) || backend.name() == "uml";
+    let has_uefi = !has(BackendChoice::Qemu) || qemu::has_uefi();
     let mut images = Vec::new();
     for choice in &config.seed_images {
         let (name, description, size) = match choice {
@@ -183,9 +185,11 @@ async fn seed_images(config: &Config, backend: &dyn Backend, cache: &Path) -> an
             SeedChoice::Tiny => Some(
                 seed::build_tiny(cache, has_kernel).await.context("could not build the seed image tiny")?,
             ),
-            SeedChoice::Debian => {
-                Some(seed::build_debian(cache).await.context("could not build the seed image debian")?)
-            }
+            SeedChoice::Debian => Some(
+                seed::build_debian(cache, has_kernel)
+                    .await
+                    .context("could not build the seed image debian")?,
+            ),
         };
         let disk = file.map(DiskFile::kept);
         let (name, description) = (name.to_owned(), description.to_owned());

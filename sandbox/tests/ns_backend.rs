@@ -478,8 +478,9 @@ async fn twenty_vms_boot_at_once_and_leave_nothing() {
 #[ignore = "builds a Debian from a mirror, which takes a minute"]
 async fn a_debian_boots_installs_a_package_and_powers_off() {
     let Some(world) = World::with_network(true).await else { return };
-    let debian =
-        seed::build_debian(&std::env::temp_dir().join("oapi-sandbox-test-images")).await.expect("a Debian");
+    let debian = seed::build_debian(&std::env::temp_dir().join("oapi-sandbox-test-images"), false)
+        .await
+        .expect("a Debian");
     let lease = world.lease();
     let address = lease.address();
     let client = Client::new(world.dir.path(), "key");

@@ -83,10 +83,11 @@ pub async fn trial_kernel(cache_dir: &Path) -> Result<PathBuf, SeedError> {
 }
 
 /// Builds the `debian` image into `cache_dir`, or answers the one that is there: Debian 12 with OpenSSH, sudo, Python,
-/// curl and apt. Needs root, a Debian mirror and about 30 seconds.
-pub async fn build_debian(cache_dir: &Path) -> Result<PathBuf, SeedError> {
+/// curl and apt; with a kernel and systemd, it is a disk that a PC boots from. Needs root, a Debian mirror and about 30
+/// seconds, or 60 with a kernel.
+pub async fn build_debian(cache_dir: &Path, has_kernel: bool) -> Result<PathBuf, SeedError> {
     let cache_dir = cache_dir.to_owned();
-    blocking(move || debian::build(&cache_dir)).await
+    blocking(move || debian::build(&cache_dir, has_kernel)).await
 }
 
 async fn blocking(

@@ -68,6 +68,7 @@ impl QemuMachine {
         let (ours, theirs) = UnixStream::pair()?;
         let program = Program {
             command,
+            folder: None,
             input: Stdio::from(std::os::fd::OwnedFd::from(theirs.try_clone()?)),
             output: Stdio::from(std::os::fd::OwnedFd::from(theirs)),
             errors: order.console.writer()?.into(),

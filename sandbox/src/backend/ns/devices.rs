@@ -28,6 +28,7 @@ use crate::{
     backend::Disk,
     machine::{
         loop_device::{LoopDevice, Partition, partitions_of},
+        partitions::has_root_file_system,
         sys,
     },
 };
@@ -91,7 +92,10 @@ impl Plugged {
     fn root_partition(&self, partitions: &[Partition]) -> Option<Partition> {
         partitions
             .iter()
-            .find(|partition| has_root_file_system(&host_partition(&self.loop_device, **partition)))
+            .find(|partition| {
+                let device = File::open(host_partition(&self.loop_device, **partition));
+                device.is_ok_and(|device| has_root_file_system(&device, 0))
+            })
             .or(partitions.first())
             .copied()
     }
@@ -185,15 +189,6 @@ fn ext4_size(device: &File) -> io::Result<u64> {
     // The upper half of the block count means something only with the feature 64bit.
     let upper = if number(0x60) & 0x80 != 0 { number(0x150) } else { 0 };
     Ok((upper << 32 | number(4)).saturating_mul(1024 << number(0x18).min(6)))
-}
-
-/// By the magic numbers of ext4 and XFS.
-fn has_root_file_system(device: &Path) -> bool {
-    let (mut ext4, mut xfs) = ([0; 2], [0; 4]);
-    File::open(device).is_ok_and(|file| {
-        let is_ext4 = file.read_exact_at(&mut ext4, 0x438).is_ok() && ext4 == [0x53, 0xEF];
-        is_ext4 || (file.read_exact_at(&mut xfs, 0).is_ok() && xfs == *b"XFSB")
-    })
 }
 
 /// `/dev/xvdb` → `xvdb`.
