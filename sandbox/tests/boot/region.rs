@@ -61,7 +61,8 @@ impl Region {
         let mut lines = BufReader::new(output).lines();
         let Some(line) = lines.next() else {
             // Not every processor can run it; why is on the standard error.
-            assert_eq!(backend, "uml", "the sandbox ended: {:?}", process.wait());
+            let ended = process.wait();
+            assert_eq!(backend, "uml", "the sandbox ended: {ended:?}");
             println!("skipped: the backend {backend} does not start on this machine");
             return None;
         };
