@@ -24,7 +24,10 @@ use crate::{
     config::{BackendChoice, Config, SeedChoice},
     faults::Faults,
     http::{self, Front, RateLimit, Record},
-    machine::{DiskStore, seed},
+    machine::{
+        DiskStore,
+        seed::{self, DebianOptions},
+    },
     quirks::Quirks,
     region::{
         Causes, Region, RegionParts,
@@ -185,11 +188,11 @@ async fn seed_images(config: &Config, backend: &dyn Backend, cache: &Path) -> an
             SeedChoice::Tiny => Some(
                 seed::build_tiny(cache, has_kernel).await.context("could not build the seed image tiny")?,
             ),
-            SeedChoice::Debian => Some(
-                seed::build_debian(cache, has_kernel)
-                    .await
-                    .context("could not build the seed image debian")?,
-            ),
+            SeedChoice::Debian => {
+                let options = DebianOptions { has_kernel, takes_host_settings: config.seed_host_settings };
+                let built = seed::build_debian(cache, options).await;
+                Some(built.context("could not build the seed image debian")?)
+            }
         };
         let disk = file.map(DiskFile::kept);
         let (name, description) = (name.to_owned(), description.to_owned());

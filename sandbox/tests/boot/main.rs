@@ -9,8 +9,13 @@ use serde_json::json;
 
 /// Logs in, writes a file, plugs a volume in and out, makes an image of it, boots that, and lets it switch itself off.
 fn a_machine_is_baked_and_its_image_boots(region: &Region, init: &str, disks: [&str; 2]) {
-    let vm = region.create_vm(&region.official_image(), json!({ "BootMode": "legacy" }));
+    // Larger than the image, as nearly always.
+    let root = json!({ "DeviceName": "/dev/sda1", "Bsu": { "VolumeSize": 3 } });
+    let options = json!({ "BootMode": "legacy", "BlockDeviceMappings": [root] });
+    let vm = region.create_vm(&region.official_image(), options);
     region.until_ssh(&vm);
+    let size: u64 = region.run(&vm, "df -m / | awk 'END { print $2 }'").parse().expect("a number");
+    assert!(size > 2500, "the root was not grown to its volume: {size} MiB");
 
     let host = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("this machine's kernel");
     assert_ne!(region.run(&vm, "uname -r"), host.trim(), "it runs on this machine's kernel");

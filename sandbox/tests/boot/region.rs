@@ -61,8 +61,8 @@ impl Region {
         let mut lines = BufReader::new(output).lines();
         let Some(line) = lines.next() else {
             // Not every processor can run it; why is on the standard error.
-            let ended = process.wait();
-            assert_eq!(backend, "uml", "the sandbox ended: {ended:?}");
+            let status = process.wait().expect("an end");
+            assert_eq!(backend, "uml", "the sandbox ended: {status}");
             println!("skipped: the backend {backend} does not start on this machine");
             return None;
         };

@@ -7,7 +7,6 @@
 
 pub mod kvm;
 mod mconsole;
-mod names;
 mod process;
 pub mod qemu;
 mod qmp;

@@ -14,12 +14,12 @@ use std::{
 
 use super::{
     Order, mconsole,
-    names::letters,
     process::{Process, Program},
 };
 use crate::{
     backend::{
         Disk, PowerEvent,
+        names::letters,
         net::{Network, TAP},
     },
     machine::partitions,

@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    DISK_NAMES, FIRST_BOOT, GROW_ROOT, INIT, SSHD_CONFIG, SeedError, bootable, cached, make_image, run,
-    while_doing,
+    DISK_NAMES, DebianOptions, FIRST_BOOT, GROW_ROOT, INIT, SSHD_CONFIG, SeedError, bootable, cached, host,
+    make_image, run, while_doing,
 };
 
 /// What a volume made of the image has at least; most of it is a hole in the file.
@@ -150,12 +150,18 @@ const BOOT_FILES: [(&str, &str, u32); 6] = [
 ];
 
 /// Builds the image, if it is not there yet, and answers where it is.
-pub(super) fn build(cache_dir: &Path, has_kernel: bool) -> Result<PathBuf, SeedError> {
+pub(super) fn build(cache_dir: &Path, options: DebianOptions) -> Result<PathBuf, SeedError> {
+    let has_kernel = options.has_kernel;
     fs::create_dir_all(cache_dir).map_err(while_doing(format!("make {}", cache_dir.display())))?;
     let mut recipe = format!("{BYTES} {SUITE} {PACKAGES} {LEFT_OUT:?} {SET_UP} {FILES:?}");
     if has_kernel {
         let more = format!("{BOOT_PACKAGES} {BOOT_SET_UP} {DRIVERS} {INITRAMFS_HOOK} {BOOT_FILES:?}");
         recipe = format!("{recipe} {more} {}", bootable::recipe());
+    }
+    let settings = options.takes_host_settings.then(host::settings).transpose();
+    let settings = settings.map_err(while_doing("read this machine's settings"))?;
+    if let Some(settings) = &settings {
+        recipe = format!("{recipe} {:?}", settings.files);
     }
     let image = cached(cache_dir, if has_kernel { "debian-boot" } else { "debian" }, &recipe);
     if image.exists() {
@@ -179,6 +185,14 @@ pub(super) fn build(cache_dir: &Path, has_kernel: bool) -> Result<PathBuf, SeedE
         add_files(&root, &BOOT_FILES).map_err(while_doing("complete the debian image"))?;
     }
     run(Command::new("chroot").arg(&root).args(["/bin/sh", "-ec", set_up]), "coreutils")?;
+    if let Some(settings) = settings {
+        let files: Vec<_> =
+            settings.files.iter().map(|(path, text)| (path.as_str(), text.as_str(), 0o644)).collect();
+        add_files(&root, &files).map_err(while_doing("copy this machine's settings"))?;
+        if settings.has_authorities {
+            run(Command::new("chroot").arg(&root).arg("update-ca-certificates"), "ca-certificates")?;
+        }
+    }
     if !has_kernel {
         make_image(&root, &image, BYTES, |_unfinished| Ok(()))?;
         return Ok(image);
