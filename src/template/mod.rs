@@ -10,6 +10,7 @@ mod options;
 mod query;
 mod render;
 pub mod request;
+mod selection;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -12,6 +12,7 @@ mod after_errors;
 mod again;
 mod baking;
 mod bodies;
+mod booting;
 mod cancelling;
 mod capacity;
 mod cloud_errors;

@@ -13,7 +13,7 @@ use crate::{
     hcl::{Block, Body, Span, Value, ast},
     template::{
         json::{
-            comma_separated, matches,
+            comma_separated,
             reader::{Kind, Node},
         },
         options::{
@@ -23,6 +23,7 @@ use crate::{
         or_did_you_mean,
         render::{Effort, Renderer, functions::Facts},
         request::BuildRequest,
+        selection::{chosen, matches_any},
     },
 };
 
@@ -56,8 +57,6 @@ struct Use<'a> {
     type_name: String,
     /// `source.name`: of the source, or what the build calls it.
     name: String,
-    /// The source's own name, which `only` and `override` may use too.
-    own_name: String,
     kind: BuilderKind,
     source: &'a Body,
     /// The options that the build adds.
@@ -96,12 +95,12 @@ impl<'a> Baker<'a> {
             );
             return Vec::new();
         }
-        let excepted: Vec<String> = builds
-            .iter()
-            .flat_map(|build| build.chains.iter().flatten())
-            .flat_map(Entry::own_names)
-            .collect();
-        let chosen = self.chosen(&taken, &excepted, request_errors);
+        let excepted: Vec<String> =
+            builds.iter().flat_map(|build| build.chains.iter().flatten()).map(Entry::own_name).collect();
+        let names: Vec<&str> = taken.iter().map(String::as_str).collect();
+        let excepted: Vec<&str> = excepted.iter().map(String::as_str).collect();
+        let chosen = chosen(self.request, &names, &excepted, request_errors);
+        let chosen: Vec<&str> = chosen.into_iter().filter_map(|index| names.get(index).copied()).collect();
         let mut runs = Vec::new();
         for build in &builds {
             for source in build.uses.iter().filter(|source| chosen.contains(&source.run.as_str())) {
@@ -162,9 +161,10 @@ impl<'a> Baker<'a> {
             reader.wrong(block.name_span, format!("a build has at most {most} provisioners"));
             return None;
         }
-        let names: Vec<String> = build.uses.iter().flat_map(Use::names).collect();
+        let names: Vec<String> = build.uses.iter().map(Use::full_name).collect();
+        let overridden: Vec<&str> = build.uses.iter().map(|source| source.name.as_str()).collect();
         for entry in build.provisioners.iter().chain(&build.cleanup).chain(build.chains.iter().flatten()) {
-            provisioners::check_names(entry, &names, notices);
+            provisioners::check_names(entry, &names, &overridden, notices);
         }
         Some(build)
     }
@@ -288,7 +288,6 @@ impl<'a> Baker<'a> {
             run,
             type_name: type_name.to_owned(),
             name,
-            own_name: own_name.to_owned(),
             kind,
             source: source.body,
             extra,
@@ -311,53 +310,6 @@ impl<'a> Baker<'a> {
         );
         self.reader.wrong(span, format!("there is no builder `{type_name}`; {hint}"));
         None
-    }
-
-    /// The names of the runs that the request's `only` and `except` leave.
-    /// `post_processors`: names that `except` may have too.
-    fn chosen<'n>(
-        &self,
-        names: &'n [String],
-        post_processors: &[String],
-        request_errors: &mut Vec<FieldProblem>,
-    ) -> Vec<&'n str> {
-        let request = self.request;
-        let mut wrong = |option: &str, index: Option<usize>, detail: String| {
-            let pointer = index.map_or(format!("/{option}"), |index| format!("/{option}/{index}"));
-            request_errors.push(FieldProblem {
-                pointer: request.option_pointer(&pointer),
-                ..FieldProblem::new(detail)
-            });
-        };
-        let mut is_known = true;
-        for (option, patterns) in [("only", &request.only), ("except", &request.except)] {
-            for (index, pattern) in patterns.iter().enumerate() {
-                let is_post_processor = option == "except" && post_processors.contains(pattern);
-                if is_post_processor || names.iter().any(|name| matches(pattern, name)) {
-                    continue;
-                }
-                is_known = false;
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let listed = format!("the builds are called {}", comma_separated(&names));
-                let hint = or_did_you_mean(pattern, names.iter().copied(), &listed);
-                wrong(
-                    option,
-                    Some(index),
-                    format!("`{option}` names the build `{pattern}`, which does not exist; {hint}"),
-                );
-            }
-        }
-        let any = |patterns: &[String], name: &str| patterns.iter().any(|pattern| matches(pattern, name));
-        let chosen: Vec<&str> = names
-            .iter()
-            .map(String::as_str)
-            .filter(|name| request.only.is_empty() || any(&request.only, name))
-            .filter(|name| !any(&request.except, name))
-            .collect();
-        if chosen.is_empty() && !names.is_empty() && is_known {
-            wrong("except", None, "`only` and `except` together leave no build".to_owned());
-        }
-        chosen
     }
 
     fn run(&self, build: &Build<'a>, source: &Use<'a>) -> Option<RunPlan> {
@@ -383,7 +335,7 @@ impl<'a> Baker<'a> {
         };
         let deferred_before = reader.deferred.borrow().len();
         let node = self.options(source, &reader);
-        let applies = |entry: &&Entry<'a>| entry.applies_to(&source.names());
+        let applies = |entry: &&Entry<'a>| entry.applies_to(&source.full_name());
         let fields = Fields::new(&reading, &node, String::new());
         let is_provisioned = build.provisioners.iter().any(|entry| applies(&entry));
         let builder = options::builder(source.kind, &fields, is_provisioned);
@@ -396,13 +348,13 @@ impl<'a> Baker<'a> {
             .provisioners
             .iter()
             .filter(applies)
-            .filter_map(|entry| entry.for_run(&in_vm, &reading, &source.names()))
+            .filter_map(|entry| entry.for_run(&in_vm, &reading, &source.name))
             .collect();
         let error_cleanup = build
             .cleanup
             .as_ref()
             .filter(|entry| applies(entry))
-            .and_then(|entry| entry.for_run(&in_vm, &reading, &source.names()));
+            .and_then(|entry| entry.for_run(&in_vm, &reading, &source.name));
         let post_processors = self.post_processors(build, source, &in_vm, &reading);
         secrets.into_inner().iter().for_each(|secret: &String| reader.keep_secret(secret));
         let builder = builder?;
@@ -439,11 +391,11 @@ impl<'a> Baker<'a> {
         reader: &Reader<'_>,
         reading: &Reading<'_>,
     ) -> Vec<Vec<PostProcessor>> {
-        let names = source.names();
+        let name = source.full_name();
         let of_chain = |chain: &Vec<Entry<'a>>| -> Vec<PostProcessor> {
-            let own = chain.iter().filter(|entry| entry.applies_to(&names));
+            let own = chain.iter().filter(|entry| entry.applies_to(&name));
             let read = own.filter_map(|entry| entry.post_processor(reader, reading));
-            read.take_while(|read| !self.request.except.contains(&read.name)).collect()
+            read.take_while(|read| !matches_any(&self.request.except, &read.name)).collect()
         };
         build.chains.iter().map(of_chain).filter(|chain| !chain.is_empty()).collect()
     }
@@ -471,12 +423,8 @@ impl<'a> Baker<'a> {
 }
 
 impl Use<'_> {
-    /// What `only`, `except` and `override` may call it.
-    fn names(&self) -> Vec<String> {
-        let mut names = vec![self.name.clone(), format!("{}.{}", self.type_name, self.name)];
-        if self.own_name != self.name {
-            names.push(format!("{}.{}", self.type_name, self.own_name));
-        }
-        names
+    /// What `only` and `except` of a provisioner or post-processor call it.
+    fn full_name(&self) -> String {
+        format!("{}.{}", self.type_name, self.name)
     }
 }

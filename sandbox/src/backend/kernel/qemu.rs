@@ -13,11 +13,10 @@ use serde_json::{Value, json};
 
 use super::{
     Order,
-    names::letters,
     process::{Process, Program},
     qmp::{Event, Qmp},
 };
-use crate::backend::{BootMode, Disk, PowerEvent, net::TAP};
+use crate::backend::{BootMode, Disk, PowerEvent, names::letters, net::TAP};
 
 /// The program.
 pub(super) const QEMU: &str = "qemu-system-x86_64";
@@ -68,6 +67,7 @@ impl QemuMachine {
         let (ours, theirs) = UnixStream::pair()?;
         let program = Program {
             command,
+            folder: None,
             input: Stdio::from(std::os::fd::OwnedFd::from(theirs.try_clone()?)),
             output: Stdio::from(std::os::fd::OwnedFd::from(theirs)),
             errors: order.console.writer()?.into(),

@@ -38,8 +38,15 @@ build {
     inline = ["not db"]
   }
 
+  # Not the source's own name, but what it is called here.
   provisioner "shell" {
-    only   = ["outscale-bsu.nobody"]
+    only   = ["web"]
     inline = ["nowhere"]
+  }
+
+  provisioner "shell" {
+    except   = ["outscale-bsu.nobody"]
+    override = { "outscale-bsu.renamed" = { inline = ["nowhere"] }, renamed = { inline = ["renamed"] } }
+    inline   = ["everywhere"]
   }
 }
