@@ -1,5 +1,5 @@
-//! Registers an OMI of snapshots. What CreateImage takes over from a VM otherwise is said here: the architecture, the ways to
-//! boot and the licences are those of the source OMI, as far as the template does not say.
+//! Registers an OMI of snapshots. Of the source OMI it has the architecture only; what it boots with and its licences are as
+//! the template says.
 
 use super::{Account, NameCheck, OmiId, SourceImage, VolumeSnapshot, create_omi::create_image};
 use crate::{
