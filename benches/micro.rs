@@ -13,7 +13,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use fournil::{
     logs::{Redactor, controls::ControlFilter, lines::LineCutter},
     oapi::signing::{SignedRequest, SigningKeys, sign},
-    template::{self, BuildRequest, ParseContext, RequestLimits},
+    template::{self, BuildRequest, ParseContext, QueryOptions, RequestLimits},
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -57,6 +57,45 @@ fn template(builders: usize, provisioners: usize) -> Vec<u8> {
     template.to_string().into_bytes()
 }
 
+/// The same as HCL2, with a value that only the VM makes known, and one that differs from source to source.
+fn hcl2(sources: usize, provisioners: usize) -> String {
+    let mut text = String::from(
+        "variable \"team\" {\n  type    = string\n  default = \"web\"\n}\nlocals { stamp = \"{{timestamp}}\" }\n",
+    );
+    let mut add = |line: std::fmt::Arguments<'_>| text.write_fmt(line).expect("texts grow");
+    for number in 0..sources {
+        add(format_args!(
+            r#"source "outscale-bsu" "image-{number}" {{
+  region       = "eu-west-2"
+  vm_type      = "tinav5.c1r1p2"
+  omi_name     = "image-{number}-${{var.team}}-${{local.stamp}}"
+  ssh_username = "outscale"
+  source_omi_filter {{
+    filters     = {{ image-name = "debian-12-*" }}
+    owners      = ["Outscale"]
+    most_recent = true
+  }}
+  tags = {{ Team = var.team, Base = "{{{{.SourceOMI}}}}" }}
+}}
+"#
+        ));
+    }
+    let names: Vec<String> = (0..sources).map(|number| format!("\"outscale-bsu.image-{number}\"")).collect();
+    add(format_args!("build {{\n  sources = [{}]\n", names.join(", ")));
+    for number in 0..provisioners {
+        let what = match number % 10 {
+            0 => "${build.ID}",
+            1 => "${source.name}",
+            _ => "${upper(var.team)}",
+        };
+        add(format_args!(
+            "  provisioner \"shell\" {{\n    inline = [\"echo {what} {number}\", \"apt-get update\"]\n  }}\n"
+        ));
+    }
+    text.push_str("}\n");
+    text
+}
+
 fn plans(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("plan of a template");
     let (limits, context) = (RequestLimits::default(), ParseContext::at(Utc::now()));
@@ -70,6 +109,18 @@ fn plans(criterion: &mut Criterion) {
         let id = BenchmarkId::from_parameter(format!("{builders} builders, {provisioners} provisioners"));
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(id, |bencher| bencher.iter(|| plan(black_box(&body))));
+
+        let text = hcl2(builders, provisioners);
+        let plan = |text: &str| {
+            let request = BuildRequest::from_template_text(text, QueryOptions::default(), &limits);
+            template::parse(&request.expect("the request is right"), None, &context)
+                .expect("the template is right")
+        };
+        assert_eq!(plan(&text).plan.runs.len(), builders);
+        let id =
+            BenchmarkId::from_parameter(format!("HCL2: {builders} sources, {provisioners} provisioners"));
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(id, |bencher| bencher.iter(|| plan(black_box(&text))));
     }
     group.finish();
 }

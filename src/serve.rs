@@ -174,6 +174,7 @@ fn kitchen(
             ..EnvironmentSource::of_process()
         }),
         endpoints: Arc::new(config.allowed_endpoints.clone()),
+        env_allowed: Arc::new(exposed(&config.env_allowed)),
         settings: WorkerSettings {
             id: format!("{name}-{id}"),
             hostname,

@@ -20,8 +20,9 @@ pub struct Config {
     #[arg(long)]
     pub state_dir: Option<PathBuf>,
     /// What VMs are made of.
-    #[arg(long, value_enum, default_value_t = BackendChoice::Auto)]
-    pub backend: BackendChoice,
+    /// Several: the first at first, `POST /sandbox/backend` chooses another for VMs that start from then on.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "auto")]
+    pub backend: Vec<BackendChoice>,
     /// How much memory a VM with a kernel of its own has, in MiB.
     #[arg(long, default_value_t = 1024)]
     pub vm_memory: u32,

@@ -28,6 +28,21 @@ pub async fn health(State(front): Shared) -> Json<Value> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackendBody {
+    name: String,
+}
+
+/// Chooses what VMs are made of that start from now on.
+pub async fn choose_backend(State(front): Shared, Json(body): Json<Value>) -> Response {
+    match serde_json::from_value::<BackendBody>(body) {
+        Ok(body) if front.region.backend.choose(&body.name) => StatusCode::NO_CONTENT.into_response(),
+        Ok(body) => refuse(format!("there is no backend '{}' here; name it in --backend", body.name)),
+        Err(error) => refuse(error),
+    }
+}
+
+#[derive(Deserialize)]
 pub struct ResourcesQuery {
     /// `false` leaves out what the region was born with.
     seeds: Option<bool>,

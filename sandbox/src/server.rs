@@ -19,6 +19,7 @@ use crate::{
         net::NetOptions,
         none::NoneBackend,
         ns::{NsBackend, NsConfig},
+        several::SeveralBackends,
     },
     config::{BackendChoice, Config, SeedChoice},
     faults::Faults,
@@ -58,7 +59,7 @@ impl Sandbox {
         let has_machines = backend.name() != "none";
         let store = has_machines.then(|| DiskStore::open(state.path.join("disks"))).transpose();
         let store = store.context("could not open the folder of disks")?;
-        let seeds = seed_images(config, backend.name(), &cache).await?;
+        let seeds = seed_images(config, backend.as_ref(), &cache).await?;
         let try_port = has_machines.then_some(config.ssh_port.unwrap_or(22));
         let mut addresses = Addresses::new(config.address_range, try_port);
         let Some(probe) = addresses.take_public() else {
@@ -109,8 +110,30 @@ impl Sandbox {
     }
 }
 
+/// The backend, or several of which one is chosen for each VM.
 async fn choose_backend(config: &Config, state_dir: &Path, cache: &Path) -> anyhow::Result<Arc<dyn Backend>> {
-    let run_dir = state_dir.join("run");
+    let mut backends = Vec::new();
+    for choice in &config.backend {
+        backends.push(open_backend(*choice, config, state_dir, cache).await?);
+    }
+    match backends.len() {
+        0 => Ok(Arc::new(NoneBackend)),
+        1 => Ok(backends.swap_remove(0)),
+        _ => Ok(Arc::new(SeveralBackends::new(backends))),
+    }
+}
+
+async fn open_backend(
+    choice: BackendChoice,
+    config: &Config,
+    state_dir: &Path,
+    cache: &Path,
+) -> anyhow::Result<Arc<dyn Backend>> {
+    // Each has a folder of its own: what one finds there at its start it takes for its own leftovers.
+    let run_dir = match config.backend.len() {
+        1 => state_dir.join("run"),
+        _ => state_dir.join(format!("run-{choice:?}").to_lowercase()),
+    };
     let net = NetOptions {
         ssh_port: config.ssh_port,
         outbound: config.outbound || config.seed_images.contains(&SeedChoice::Debian),
@@ -121,7 +144,7 @@ async fn choose_backend(config: &Config, state_dir: &Path, cache: &Path) -> anyh
         let (run_dir, net) = (run_dir.clone(), net.clone());
         KernelBackend::new(KernelConfig { hypervisor, run_dir, net, memory: config.vm_memory })
     };
-    Ok(match config.backend {
+    Ok(match choice {
         BackendChoice::None => Arc::new(NoneBackend),
         BackendChoice::Ns => Arc::new(ns().context("could not start the backend ns")?),
         BackendChoice::Qemu => {
@@ -150,9 +173,10 @@ async fn accelerator(cache: &Path) -> anyhow::Result<Accelerator> {
 }
 
 /// Builds the official images as the backend needs them; without machines they are names only.
-async fn seed_images(config: &Config, backend: &str, cache: &Path) -> anyhow::Result<Vec<SeedImage>> {
-    let has_kernel = matches!(backend, "qemu" | "uml");
-    let has_uefi = backend != "qemu" || qemu::has_uefi();
+async fn seed_images(config: &Config, backend: &dyn Backend, cache: &Path) -> anyhow::Result<Vec<SeedImage>> {
+    let has = |choice| config.backend.contains(&choice);
+    let has_kernel = has(BackendChoice::Qemu) || has(BackendChoice::Uml) || backend.name() == "uml";
+    let has_uefi = !has(BackendChoice::Qemu) || qemu::has_uefi();
     let mut images = Vec::new();
     for choice in &config.seed_images {
         let (name, description, size) = match choice {
@@ -160,7 +184,7 @@ async fn seed_images(config: &Config, backend: &str, cache: &Path) -> anyhow::Re
             SeedChoice::Debian => ("Debian-12-sandbox", "Debian 12", 4),
         };
         let file: Option<PathBuf> = match choice {
-            _ if backend == "none" => None,
+            _ if backend.name() == "none" => None,
             SeedChoice::Tiny => Some(
                 seed::build_tiny(cache, has_kernel).await.context("could not build the seed image tiny")?,
             ),

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     oapi::types::{
-        FiltersImage, FiltersKeypair, FiltersSecurityGroup, FiltersVm, ReadImages, ReadKeypairs,
-        ReadSecurityGroups, ReadVms,
+        FiltersImage, FiltersKeypair, FiltersSecurityGroup, FiltersSnapshot, FiltersVm, ReadImages,
+        ReadKeypairs, ReadSecurityGroups, ReadSnapshots, ReadVms,
     },
     store::{
         StoreError,
@@ -115,8 +115,18 @@ async fn look(cx: &Cx, row: &Resource) -> Result<Found, StepError> {
                 .map(|image| image.image_id)
         }
         ResourceKind::PublicIp => return look_for_public_ip(cx, row).await,
+        ResourceKind::Snapshot => {
+            let token = text(row, "client_token");
+            // Those that came with an OMI are recorded with their id, and without a filter this would list all.
+            if token.is_empty() {
+                return Ok(Found::Nothing);
+            }
+            let filters = FiltersSnapshot { client_tokens: vec![token], ..FiltersSnapshot::default() };
+            let snapshots = client.read_all(&ReadSnapshots::filtered(filters)).await?;
+            snapshots.into_iter().next().map(|snapshot| snapshot.snapshot_id)
+        }
         // These are recorded with their id.
-        ResourceKind::Volume | ResourceKind::Snapshot => None,
+        ResourceKind::Volume => None,
     };
     Ok(found.map_or(Found::Nothing, Found::One))
 }

@@ -31,7 +31,7 @@ impl Late {
                 source_omi_tags: source.map(|source| source.tags.clone()).unwrap_or_default(),
                 build_region: cx.cloud.region.clone(),
                 build_name: cx.plan.packer_name().to_owned(),
-                builder_type: cx.plan.builder.kind().to_owned(),
+                builder_type: cx.plan.packer_type().to_owned(),
                 deferred: cx.plan.deferred.clone().into(),
                 files: Some(cx.files.to_path_buf()),
                 ..LateData::default()

@@ -4,10 +4,15 @@
 pub mod admission;
 pub mod cleanup;
 mod create;
+pub mod destroy;
 pub mod error;
 mod find;
+pub mod images;
+mod in_vm;
 mod late;
 pub mod osc_bsu;
+pub mod osc_bsusurrogate;
+pub mod osc_bsuvolume;
 pub mod oven;
 pub mod reach;
 pub(crate) mod remove;
@@ -40,6 +45,8 @@ pub async fn bake(cx: Cx) -> Result<Baked, Failure> {
     match &plan.builder {
         // Boxed, since the future of a whole pipeline is large.
         Builder::OscBsu(bsu) => Box::pin(osc_bsu::bake(&oven, bsu)).await,
+        Builder::OscBsusurrogate(surrogate) => Box::pin(osc_bsusurrogate::bake(&oven, surrogate)).await,
+        Builder::OscBsuvolume(volume) => Box::pin(osc_bsuvolume::bake(&oven, volume)).await,
     }
 }
 
@@ -48,6 +55,8 @@ pub async fn bake(cx: Cx) -> Result<Baked, Failure> {
 pub fn steps_total(plan: &RunPlan) -> i32 {
     let of_builder = match &plan.builder {
         Builder::OscBsu(bsu) => osc_bsu::steps_total(bsu),
+        Builder::OscBsusurrogate(surrogate) => osc_bsusurrogate::steps_total(surrogate),
+        Builder::OscBsuvolume(volume) => osc_bsuvolume::steps_total(volume),
     };
     of_builder + i32::from(plan.has_post_processing())
 }

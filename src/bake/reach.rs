@@ -13,7 +13,7 @@ use super::{
 use crate::{
     domain::{
         StepState,
-        plan::{Builder, Communicator, SshPlan},
+        plan::{Communicator, SshPlan},
     },
     store::{
         journal::{self, JournalEntry},
@@ -56,8 +56,7 @@ pub async fn open(cx: &Cx, keys: &[String]) -> Result<Option<Reach>, StepError> 
     });
     let Some(vm) = vm else { return Ok(None) };
     let mut reach = Reach { vm, host: None, port: None, user: None, ssh: None, authorized_keys: 0 };
-    let Builder::OscBsu(plan) = &cx.plan.builder;
-    let Communicator::Ssh(ssh) = &plan.communicator else { return Ok(Some(reach)) };
+    let Communicator::Ssh(ssh) = cx.plan.builder.communicator() else { return Ok(Some(reach)) };
     let entries = durable!(cx, |db| journal::entries(db, &cx.lease, cx.attempt))?;
     let Some(known) = known(&entries, ssh) else { return Ok(Some(reach)) };
     reach.ssh = Some(format!("ssh -p {} {}@{}", ssh.port, ssh.username, known.host));

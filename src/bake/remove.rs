@@ -68,9 +68,15 @@ pub async fn remove(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepError> 
         }
         ResourceKind::Image => {
             until_gone(cx, row, id, &DeleteImage { image_id: id.to_owned() }).await?;
-            adopt_stray_snapshots(cx).await
+            if makes_snapshots(row) { adopt_stray_snapshots(cx).await } else { Ok(()) }
         }
     }
+}
+
+/// Whether the OMI's snapshots came with it. Those of an OMI that was registered from snapshots have rows of their own, or
+/// belong to somebody else.
+fn makes_snapshots(row: &Resource) -> bool {
+    row.lookup.get("makes_snapshots").and_then(Value::as_bool).unwrap_or(true)
 }
 
 /// What has to be known of a resource before it goes, read anew before each try: something young may be invisible at the
@@ -78,7 +84,7 @@ pub async fn remove(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepError> 
 async fn before_removal(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepError> {
     match row.kind {
         ResourceKind::Vm => adopt_volumes_of(cx, row, id).await,
-        ResourceKind::Image => adopt_snapshots(cx, row, id).await,
+        ResourceKind::Image if makes_snapshots(row) => adopt_snapshots(cx, row, id).await,
         _ => Ok(()),
     }
 }
@@ -94,7 +100,7 @@ async fn adopt_volumes_of(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepE
     let filters = FiltersVm { vm_ids: vec![id.to_owned()], ..FiltersVm::default() };
     let cx = Cx { attempt: row.attempt, ..cx.clone() };
     for vm in cx.cloud.client.read_all(&ReadVms::filtered(filters)).await? {
-        adopt_volumes(&cx, &vm).await?;
+        adopt_volumes(&cx, &vm, &[]).await?;
     }
     Ok(())
 }

@@ -13,12 +13,18 @@ pub const RUN_TAG: &str = "fournil:run";
 /// The tag with the build's id.
 pub const BUILD_TAG: &str = "fournil:build";
 
-/// The tag of an OMI and its snapshots that tells whether people may use them: the kind of the artifact, or [`UNFINISHED`].
+/// The tag of an OMI, a volume or a snapshot that tells whether people may use them: the kind of the artifact, or [`UNFINISHED`].
 /// `fournil sweep` removes nothing that carries another value, nor an OMI without it.
 pub const ARTIFACT_TAG: &str = "fournil:artifact";
 
 /// A finished OMI, or a snapshot of one.
 pub const OMI: &str = "omi";
+
+/// A finished volume of `osc-bsuvolume`.
+pub const VOLUME: &str = "volume";
+
+/// A finished snapshot of such a volume.
+pub const SNAPSHOT: &str = "snapshot";
 
 /// An OMI that its run has not finished, or a snapshot of one.
 pub const UNFINISHED: &str = "unfinished";
@@ -35,7 +41,7 @@ pub fn own(cx: &Cx) -> Vec<ResourceTag> {
     ]
 }
 
-/// fournil's own tags of an OMI and its snapshots, `what` they are: [`OMI`] or [`UNFINISHED`].
+/// fournil's own tags of something that may stay, `what` it is: [`OMI`], [`VOLUME`], [`SNAPSHOT`] or [`UNFINISHED`].
 #[must_use]
 pub fn own_of_artifact(cx: &Cx, what: &str) -> Vec<ResourceTag> {
     [own(cx), vec![ResourceTag::new(ARTIFACT_TAG, what)]].concat()
@@ -47,6 +53,14 @@ pub fn own_of_artifact(cx: &Cx, what: &str) -> Vec<ResourceTag> {
 /// A late template cannot be rendered.
 pub fn rendered(tags: &BTreeMap<String, String>, late: &Late) -> Result<Vec<ResourceTag>, StepError> {
     tags.iter().map(|(key, value)| Ok(ResourceTag::new(late.render(key)?, late.render(value)?))).collect()
+}
+
+/// All tags of something that is finished: the template's, which cannot replace fournil's own, and those.
+#[must_use]
+pub fn of_finished(cx: &Cx, mut tags: Vec<ResourceTag>, what: &str) -> Vec<ResourceTag> {
+    let own = own_of_artifact(cx, what);
+    tags.retain(|tag| !own.iter().any(|own| own.key == tag.key));
+    [tags, own].concat()
 }
 
 /// Sets tags; something new may be invisible to CreateTags for a while.
@@ -79,7 +93,7 @@ pub async fn mark(cx: &Cx, ids: &[String]) {
     mark_as(cx, ids, own(cx)).await;
 }
 
-/// The same for an OMI that is being made, and its snapshots.
+/// The same for something that is being made and may stay.
 pub async fn mark_unfinished(cx: &Cx, ids: &[String]) {
     mark_as(cx, ids, own_of_artifact(cx, UNFINISHED)).await;
 }

@@ -19,8 +19,11 @@ pub struct Manifest {
 /// An entry of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ManifestBuild {
-    /// The run's name.
+    /// Packer's name of the build.
     pub name: String,
+    /// The run's name, if that is another one: two builds of an HCL2 template may use the same source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
     /// Packer's name of the builder.
     #[schema(example = "outscale-bsu")]
     pub builder_type: String,

@@ -2,6 +2,7 @@
 //! Nothing here does I/O; every other module may depend on this one.
 
 pub mod artifact;
+mod builder;
 pub mod capability;
 pub mod duration;
 pub mod ids;
@@ -21,4 +22,4 @@ pub use ids::{BuildId, ResourceId, RunId};
 pub use on_error::OnError;
 pub use plan::{BuildPlan, RunPlan};
 pub use problem::Problem;
-pub use state::{BuildState, CleanupState, RunState, StepState};
+pub use state::{BuildState, CleanupState, DestroyState, RunState, StepState};

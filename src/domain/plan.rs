@@ -9,6 +9,9 @@ use std::{
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+pub use super::builder::{
+    BsuPlan, Builder, DeviceSource, OmiDevice, SnapshotPlan, SurrogatePlan, VolumePlan, VolumeToKeep,
+};
 use super::{
     Capability,
     duration::serde_text,
@@ -43,9 +46,13 @@ pub struct RunPlan {
     /// of an HCL2 source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packer_name: Option<String>,
-    /// HCL2 expressions that wait for the VM; `{{hcl 0}}` in a text stands for the first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub deferred: Vec<Deferred>,
+    /// The builder's type as the template has it (`PACKER_BUILDER_TYPE`), if that is not the contract's name of it:
+    /// `outscale-bsu`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packer_type: Option<String>,
+    /// HCL2 expressions that wait for the VM, by the number under which texts name them (`{{hcl 0}}`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub deferred: BTreeMap<usize, Deferred>,
     /// Whether parts of the plan wait for data sources: the worker asks the cloud, and plans the run again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_data: bool,
@@ -62,6 +69,12 @@ impl RunPlan {
     #[must_use]
     pub fn packer_name(&self) -> &str {
         self.packer_name.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The builder's type as the template has it.
+    #[must_use]
+    pub fn packer_type(&self) -> &str {
+        self.packer_type.as_deref().unwrap_or(self.builder.kind())
     }
 
     /// What a worker must be able to do for this run.
@@ -83,77 +96,6 @@ impl RunPlan {
     pub fn has_post_processing(&self) -> bool {
         !self.post_processors.is_empty() && self.builder.makes_artifact()
     }
-}
-
-/// A builder with its options.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "type")]
-pub enum Builder {
-    /// Launch a VM, provision it, stop it, make an OMI of it.
-    #[serde(rename = "osc-bsu")]
-    OscBsu(Box<BsuPlan>),
-}
-
-impl Builder {
-    /// The contract's name of the builder.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::OscBsu(_) => "osc-bsu",
-        }
-    }
-
-    /// How to reach the cloud.
-    #[must_use]
-    pub const fn access(&self) -> &AccessPlan {
-        match self {
-            Self::OscBsu(plan) => &plan.access,
-        }
-    }
-
-    /// Whether the user has a key to the VM, since the template brings it.
-    #[must_use]
-    pub fn has_own_key(&self) -> bool {
-        match self {
-            Self::OscBsu(plan) => match &plan.communicator {
-                Communicator::Ssh(ssh) => ssh.password.is_some() || ssh.private_key.is_some(),
-                Communicator::None => false,
-            },
-        }
-    }
-
-    /// Whether a run that succeeds has an artifact.
-    #[must_use]
-    pub const fn makes_artifact(&self) -> bool {
-        match self {
-            Self::OscBsu(plan) => !plan.skip_create_omi,
-        }
-    }
-
-    /// The name of the OMI, for builders that make one.
-    #[must_use]
-    pub fn omi_name(&self) -> Option<&str> {
-        match self {
-            Self::OscBsu(plan) => (!plan.skip_create_omi).then_some(plan.omi.name.as_str()),
-        }
-    }
-}
-
-/// The options of `osc-bsu`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct BsuPlan {
-    /// How to reach the cloud.
-    pub access: AccessPlan,
-    /// The result.
-    pub omi: OmiPlan,
-    /// The VM in which it is made.
-    pub vm: VmPlan,
-    /// How to get into the VM.
-    pub communicator: Communicator,
-    /// Tags of the VM's volumes (`run_volume_tags`); values are late templates.
-    pub volume_tags: BTreeMap<String, String>,
-    /// `skip_create_omi`: provision, but make no OMI.
-    pub skip_create_omi: bool,
 }
 
 /// Access options. What is absent comes from the other sources of the provider chain.
@@ -197,6 +139,15 @@ pub struct OmiPlan {
     pub force_deregister: bool,
     /// `force_delete_snapshot`: and its snapshots with it.
     pub force_delete_snapshot: bool,
+}
+
+impl OmiPlan {
+    /// What it can be booted with, as OAPI takes it: what the template says, else these.
+    #[must_use]
+    pub fn boot_modes_or<T: for<'a> From<&'a str>>(&self, inherited: &[String]) -> Vec<T> {
+        let modes = if self.boot_modes.is_empty() { inherited } else { &self.boot_modes };
+        modes.iter().map(|mode| mode.as_str().into()).collect()
+    }
 }
 
 /// The VM to launch.
@@ -289,12 +240,12 @@ pub enum SubnetChoice {
     Random,
 }
 
-/// An entry of `launch_block_device_mappings`.
+/// An entry of `launch_block_device_mappings`, `omi_block_device_mappings` or `bsu_volumes`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockDevice {
     /// `device_name`.
     pub device_name: String,
-    /// `delete_on_vm_deletion`. With false the volume is kept in the account on success, as in Packer.
+    /// `delete_on_vm_deletion`: of an OMI's users, except in `bsu_volumes`, where it says whether the build's volume goes.
     pub delete_on_vm_deletion: bool,
     /// `volume_type`: `standard`, `gp2`, `io1`.
     pub volume_type: Option<String>,
@@ -306,6 +257,9 @@ pub struct BlockDevice {
     pub snapshot_id: Option<String>,
     /// `no_device`: leave out this device of the source OMI.
     pub no_device: bool,
+    /// `omit_from_artifact`: the OMI of a surrogate is made without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub omit_from_artifact: bool,
 }
 
 /// How to get into the VM.

@@ -91,6 +91,18 @@ words! {
 }
 
 words! {
+    /// What came of the request to destroy what a run announced.
+    DestroyState {
+        /// A worker will do it.
+        Pending = "pending",
+        /// All of it is gone.
+        Done = "done",
+        /// The cloud refused some of it, which stays.
+        Refused = "refused",
+    }
+}
+
+words! {
     /// The life of one step in one attempt.
     StepState {
         /// Under way.

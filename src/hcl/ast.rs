@@ -75,6 +75,19 @@ pub enum Part {
     },
 }
 
+impl Part {
+    /// How many expressions and texts it consists of.
+    fn size(&self) -> usize {
+        let all = |parts: &[Self]| parts.iter().map(Self::size).sum::<usize>();
+        1 + match self {
+            Self::Text(_) => 0,
+            Self::Value(expr) => expr.size(),
+            Self::If { condition, then, otherwise } => condition.size() + all(then) + all(otherwise),
+            Self::For { collection, body, .. } => collection.size() + all(body),
+        }
+    }
+}
+
 /// The names that a `for` binds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForNames {
@@ -199,6 +212,33 @@ impl Expr {
                 _ => None,
             },
             _ => None,
+        }
+    }
+
+    /// How many expressions it consists of.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let all = |exprs: &[Self]| exprs.iter().map(Self::size).sum::<usize>();
+        let optional = |expr: &Option<Self>| expr.as_ref().map_or(0, Self::size);
+        1 + match &self.kind {
+            Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::Name(_) => 0,
+            Kind::List(items) => all(items),
+            Kind::Object(members) => members.iter().map(|(key, value)| key.size() + value.size()).sum(),
+            Kind::Template(parts) => parts.iter().map(Part::size).sum(),
+            Kind::Traverse(base, steps) => {
+                let indexes = steps.iter().map(|step| match step {
+                    Step::Index(index) => index.size(),
+                    _ => 1,
+                });
+                base.size() + indexes.sum::<usize>()
+            }
+            Kind::Call(call) => all(&call.arguments),
+            Kind::Conditional(parts) => all(parts.as_slice()),
+            Kind::Unary(_, operand) => operand.size(),
+            Kind::Binary(_, operands) => all(operands.as_slice()),
+            Kind::For(each) => {
+                each.collection.size() + each.value.size() + optional(&each.key) + optional(&each.condition)
+            }
         }
     }
 

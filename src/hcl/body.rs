@@ -11,6 +11,8 @@ pub struct Body {
     pub blocks: Vec<Block>,
     /// The whole.
     pub span: Span,
+    /// Whether it was read from JSON, where a block that no schema tells of looks like an attribute.
+    pub is_json: bool,
 }
 
 /// `name = expression`

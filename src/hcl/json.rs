@@ -80,7 +80,7 @@ fn template(text: &str, at: u32) -> Result<Kind, Diagnostic> {
 /// All that is wrong with its form.
 pub fn body_of<N: JsonNode>(node: &N, schema: &Schema) -> Result<Body, Vec<Diagnostic>> {
     let span = Span::new(node.at(), node.at());
-    let mut body = Body { span, ..Body::default() };
+    let mut body = Body { span, is_json: true, ..Body::default() };
     let mut wrong = Vec::new();
     let members = match node.view() {
         JsonView::Object(members) => members,

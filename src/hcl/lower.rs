@@ -1,6 +1,6 @@
 //! The tree of `hcl-edit` → ours: places become places in the source map, strip markers and heredocs are done with.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use hcl_edit::{
     Span as _,
@@ -8,7 +8,7 @@ use hcl_edit::{
     structure::{
         Attribute as SourceAttribute, Block as SourceBlock, BlockLabel, Body as SourceBody, Structure,
     },
-    template::{Directive, Element, HeredocTemplate, Strip, Template},
+    template::{Directive, Element, HeredocTemplate, Template},
 };
 
 use super::{
@@ -16,7 +16,8 @@ use super::{
     ast::{Binary, Call, Expr, For, ForNames, Kind, Part, Step, Unary},
     body::{Attribute, Block, Body, Label},
     eval::Diagnostic,
-    parse::{Offsets, parse_template},
+    literals::{Form, settled},
+    parse::{Offsets, parse_template_of},
 };
 
 type Lowered<T> = Result<T, Diagnostic>;
@@ -121,7 +122,10 @@ impl<'a> Lower<'a> {
             Expression::String(text) => Kind::Text(text.value().as_str().into()),
             Expression::Array(items) => Kind::List(self.all(items.iter())?),
             Expression::Object(object) => self.object(object)?,
-            Expression::StringTemplate(template) => simplified(self.elements(template.iter())?),
+            Expression::StringTemplate(template) => {
+                let texts = &mut settled(template.iter(), Form::Quoted);
+                simplified(self.elements(template.iter(), texts)?)
+            }
             Expression::HeredocTemplate(heredoc) => self.heredoc(heredoc)?,
             Expression::Parenthesis(inner) => self.expression(inner.inner())?.kind,
             Expression::Variable(name) => Kind::Name(name.value().as_str().into()),
@@ -214,7 +218,7 @@ impl<'a> Lower<'a> {
         let range = heredoc.span().unwrap_or(0..0);
         let source = self.text.get(range.clone()).unwrap_or_default();
         let Some(first_line) = source.find('\n') else {
-            return Ok(simplified(self.elements(heredoc.template.iter())?));
+            return Ok(simplified(self.template(&heredoc.template, Form::Lines)?));
         };
         let (opening, body) = source.split_at(first_line + 1);
         // The line with the closing word may or may not be part of the span.
@@ -224,118 +228,73 @@ impl<'a> Lower<'a> {
             None if body.trim() == heredoc.delimiter.as_str() => "",
             None => body,
         };
-        let start = range.start + opening.len();
-        let (text, pieces) =
-            if opening.starts_with("<<-") { dedented(body) } else { (body.to_owned(), vec![(0, 0)]) };
-        let pieces = pieces.into_iter().map(|(at, from)| (at, self.offsets.at(start + from))).collect();
-        Ok(simplified(parse_template(&text, &Offsets::pieces(pieces))?))
+        let form = if opening.starts_with("<<-") { Form::Indented } else { Form::Lines };
+        let offsets = self.offsets.behind(range.start + opening.len());
+        Ok(simplified(parse_template_of(body, form, &offsets)?))
     }
 
-    pub(super) fn template(&self, template: &Template) -> Lowered<Vec<Part>> {
-        self.elements(template.iter())
+    pub(super) fn template(&self, template: &Template, form: Form) -> Lowered<Vec<Part>> {
+        self.elements(template.iter(), &mut settled(template.iter(), form))
     }
 
-    fn elements<'e>(&self, elements: impl Iterator<Item = &'e Element>) -> Lowered<Vec<Part>> {
+    /// `texts`: what is left of the literal texts, in their order.
+    fn elements<'e>(
+        &self,
+        elements: impl Iterator<Item = &'e Element>,
+        texts: &mut VecDeque<String>,
+    ) -> Lowered<Vec<Part>> {
         let mut parts: Vec<Part> = Vec::new();
-        // Whether the text that comes next loses the white space it begins with.
-        let mut strips_next = false;
         for element in elements {
             match element {
-                Element::Literal(text) => {
-                    let text = text.value().as_str();
-                    let text = if strips_next { text.trim_start() } else { text };
-                    strips_next = false;
-                    push(&mut parts, text);
-                }
+                // An empty one stays: ` ${~ x ~} ` is a text, whatever `x` is.
+                Element::Literal(_) => push(&mut parts, &texts.pop_front().unwrap_or_default()),
                 Element::Interpolation(interpolation) => {
-                    if before(interpolation.strip) {
-                        strip_end(&mut parts);
-                    }
                     parts.push(Part::Value(self.expression(&interpolation.expr)?));
-                    strips_next = after(interpolation.strip);
                 }
-                Element::Directive(directive) => {
-                    let (part, strips_before, strips_after) = self.directive(directive)?;
-                    if strips_before {
-                        strip_end(&mut parts);
-                    }
-                    parts.push(part);
-                    strips_next = strips_after;
-                }
+                Element::Directive(directive) => parts.push(self.directive(directive, texts)?),
             }
         }
         Ok(parts)
     }
 
-    /// A directive, and whether the texts before and behind it lose their white space.
-    fn directive(&self, directive: &Directive) -> Lowered<(Part, bool, bool)> {
+    fn directive(&self, directive: &Directive, texts: &mut VecDeque<String>) -> Lowered<Part> {
         match directive {
             Directive::If(directive) => {
-                let (begin, end) = (directive.if_expr.strip, directive.endif_expr.strip);
+                let then = self.inner(&directive.if_expr.template, texts)?;
                 let otherwise = directive.else_expr.as_ref();
-                let next = otherwise.map_or(end, |otherwise| otherwise.strip);
-                let then = self.inner(&directive.if_expr.template, after(begin), before(next))?;
-                let otherwise = otherwise
-                    .map(|otherwise| self.inner(&otherwise.template, after(otherwise.strip), before(end)))
-                    .transpose()?
-                    .unwrap_or_default();
+                let otherwise =
+                    otherwise.map(|otherwise| self.inner(&otherwise.template, texts)).transpose()?;
                 let condition = self.expression(&directive.if_expr.cond_expr)?;
-                Ok((Part::If { condition, then, otherwise }, before(begin), after(end)))
+                Ok(Part::If { condition, then, otherwise: otherwise.unwrap_or_default() })
             }
             Directive::For(directive) => {
-                let (each, end) = (&directive.for_expr, directive.endfor_expr.strip);
+                let each = &directive.for_expr;
                 let names = ForNames {
                     key: each.key_var.as_ref().map(|name| name.as_str().into()),
                     value: each.value_var.as_str().into(),
                 };
-                let body = self.inner(&each.template, after(each.strip), before(end))?;
-                let collection = self.expression(&each.collection_expr)?;
-                Ok((Part::For { names, collection, body }, before(each.strip), after(end)))
+                let body = self.inner(&each.template, texts)?;
+                Ok(Part::For { names, collection: self.expression(&each.collection_expr)?, body })
             }
         }
     }
 
-    fn inner(&self, template: &Template, strips_start: bool, strips_end: bool) -> Lowered<Vec<Part>> {
+    fn inner(&self, template: &Template, texts: &mut VecDeque<String>) -> Lowered<Vec<Part>> {
         if self.depth.get() >= DEEPEST {
             let message = "the template is nested too deeply".to_owned();
             return Err(Diagnostic { span: self.span(template.span()), message });
         }
         self.depth.set(self.depth.get() + 1);
-        let parts = self.elements(template.iter());
+        let parts = self.elements(template.iter(), texts);
         self.depth.set(self.depth.get() - 1);
-        let mut parts = parts?;
-        if strips_start && let Some(Part::Text(text)) = parts.first_mut() {
-            *text = text.trim_start().into();
-        }
-        if strips_end {
-            strip_end(&mut parts);
-        }
-        Ok(parts)
+        parts
     }
-}
-
-const fn before(strip: Strip) -> bool {
-    matches!(strip, Strip::Start | Strip::Both)
-}
-
-const fn after(strip: Strip) -> bool {
-    matches!(strip, Strip::End | Strip::Both)
 }
 
 fn push(parts: &mut Vec<Part>, text: &str) {
     match parts.last_mut() {
-        _ if text.is_empty() => {}
         Some(Part::Text(before)) => *before = format!("{before}{text}").into(),
         _ => parts.push(Part::Text(text.into())),
-    }
-}
-
-fn strip_end(parts: &mut Vec<Part>) {
-    if let Some(Part::Text(text)) = parts.last_mut() {
-        *text = text.trim_end().into();
-        if text.is_empty() {
-            parts.pop();
-        }
     }
 }
 
@@ -346,22 +305,6 @@ fn simplified(parts: Vec<Part>) -> Kind {
         [Part::Text(text)] => Kind::Text(Arc::clone(text)),
         _ => Kind::Template(parts),
     }
-}
-
-/// The lines without the indentation that all share, blank lines aside; and where each piece came from.
-fn dedented(body: &str) -> (String, Vec<(usize, usize)>) {
-    let is_blank = |line: &str| line.trim().is_empty();
-    let indent = |line: &str| line.chars().take_while(|c| c.is_whitespace() && *c != '\n').count();
-    let lines = || body.split_inclusive('\n');
-    let shared = lines().filter(|line| !is_blank(line)).map(indent).min().unwrap_or_default();
-    let (mut text, mut pieces, mut from) = (String::with_capacity(body.len()), Vec::new(), 0);
-    for line in lines() {
-        let cut = if is_blank(line) { 0 } else { line.chars().take(shared).map(char::len_utf8).sum() };
-        pieces.push((text.len(), from + cut));
-        text.push_str(&line[cut..]);
-        from += line.len();
-    }
-    (text, pieces)
 }
 
 const fn binary(operator: BinaryOperator) -> Binary {

@@ -7,17 +7,17 @@ use super::{
     ast::{Expr, Part},
     body::Body,
     eval::Diagnostic,
+    literals::Form,
     lower::Lower,
+    syntax::{in_expression, in_file},
 };
 
 /// Bytes of one text.
 const LONGEST: usize = 1 << 20;
 
 /// How places of a text that is being read become places in the source map.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Offsets {
-    /// Where pieces of the text begin, and where they come from; sorted. Empty: all of it comes from `base`.
-    pieces: Vec<(usize, u32)>,
     base: u32,
     is_fixed: bool,
 }
@@ -26,36 +26,27 @@ impl Offsets {
     /// The text stands in the source map as it is, from here on.
     #[must_use]
     pub const fn from(base: u32) -> Self {
-        Self { pieces: Vec::new(), base, is_fixed: false }
+        Self { base, is_fixed: false }
     }
 
     /// The text is somewhere else; everything in it is said to be here.
     #[must_use]
     pub const fn fixed(at: u32) -> Self {
-        Self { pieces: Vec::new(), base: at, is_fixed: true }
+        Self { base: at, is_fixed: true }
     }
 
-    /// The text was put together from pieces: where each begins in it, and where it comes from.
-    pub(super) const fn pieces(pieces: Vec<(usize, u32)>) -> Self {
-        Self { pieces, base: 0, is_fixed: false }
+    /// Those of the text that begins at an offset of this one.
+    pub(super) fn behind(self, offset: usize) -> Self {
+        Self { base: self.at(offset), ..self }
     }
 
     /// The place of an offset.
-    pub(super) fn at(&self, offset: usize) -> u32 {
-        let add = |base: u32, offset: usize| base.saturating_add(u32::try_from(offset).unwrap_or(u32::MAX));
-        if self.is_fixed {
-            return self.base;
-        }
-        match self.pieces.partition_point(|(start, _)| *start <= offset).checked_sub(1) {
-            Some(index) => {
-                let (start, from) = self.pieces[index];
-                add(from, offset - start)
-            }
-            None => add(self.base, offset),
-        }
+    fn at(self, offset: usize) -> u32 {
+        let offset = if self.is_fixed { 0 } else { u32::try_from(offset).unwrap_or(u32::MAX) };
+        self.base.saturating_add(offset)
     }
 
-    pub(super) fn span(&self, range: Option<std::ops::Range<usize>>) -> Span {
+    pub(super) fn span(self, range: Option<std::ops::Range<usize>>) -> Span {
         let range = range.unwrap_or(0..0);
         Span::new(self.at(range.start), self.at(range.end))
     }
@@ -68,7 +59,7 @@ impl Offsets {
 pub fn parse(text: &str, offsets: &Offsets) -> Result<Body, Vec<Diagnostic>> {
     guard(text, offsets).map_err(|error| vec![error])?;
     let body: SourceBody =
-        hcl_edit::parser::parse_body(text).map_err(|error| vec![syntax(&error, text, offsets)])?;
+        hcl_edit::parser::parse_body(text).map_err(|error| vec![in_file(&error, text, offsets)])?;
     Lower::new(text, offsets).body(&body, 0..text.len())
 }
 
@@ -79,7 +70,7 @@ pub fn parse(text: &str, offsets: &Offsets) -> Result<Body, Vec<Diagnostic>> {
 pub fn parse_expression(text: &str, offsets: &Offsets) -> Result<Expr, Diagnostic> {
     guard(text, offsets)?;
     let expr: Expression =
-        hcl_edit::parser::parse_expr(text).map_err(|error| syntax(&error, text, offsets))?;
+        hcl_edit::parser::parse_expr(text).map_err(|error| in_expression(&error, text, offsets))?;
     Lower::new(text, offsets).expression(&expr)
 }
 
@@ -91,10 +82,14 @@ pub fn parse_template(text: &str, offsets: &Offsets) -> Result<Vec<Part>, Diagno
     if !text.contains("${") && !text.contains("%{") {
         return Ok(vec![Part::Text(text.into())]);
     }
+    parse_template_of(text, Form::Lines, offsets)
+}
+
+pub(super) fn parse_template_of(text: &str, form: Form, offsets: &Offsets) -> Result<Vec<Part>, Diagnostic> {
     guard(text, offsets)?;
     let template: Template =
-        hcl_edit::parser::parse_template(text).map_err(|error| syntax(&error, text, offsets))?;
-    Lower::new(text, offsets).template(&template)
+        hcl_edit::parser::parse_template(text).map_err(|error| in_expression(&error, text, offsets))?;
+    Lower::new(text, offsets).template(&template, form)
 }
 
 fn guard(text: &str, offsets: &Offsets) -> Result<(), Diagnostic> {
@@ -103,21 +98,4 @@ fn guard(text: &str, offsets: &Offsets) -> Result<(), Diagnostic> {
         return Err(Diagnostic { span: offsets.span(Some(0..0)), message });
     }
     Ok(())
-}
-
-/// The parser's error in our words.
-fn syntax(error: &hcl_edit::parser::Error, text: &str, offsets: &Offsets) -> Diagnostic {
-    let offset = error.location().offset().min(text.len());
-    let message = error.message();
-    let found = match text.get(offset..).and_then(|rest| rest.chars().next()) {
-        None => "the text ends".to_owned(),
-        Some('\n' | '\r') => "the line ends".to_owned(),
-        Some(found) => format!("there is `{found}`"),
-    };
-    // "invalid X; expected Y, Z": what was expected is what helps.
-    let message = match message.split_once("expected ") {
-        Some((_, expected)) => format!("{found} where {} must be", expected.trim().replace(", ", " or ")),
-        None => format!("{found}, which has no meaning at this place"),
-    };
-    Diagnostic { span: offsets.span(Some(offset..offset)), message }
 }

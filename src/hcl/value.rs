@@ -55,7 +55,7 @@ pub struct Unknown {
     /// What has to be known first.
     pub cause: Cause,
     /// How to find it out then.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Arc<Deferred>>,
 }
 
@@ -251,7 +251,8 @@ impl Value {
                 members.values().for_each(|value| value.sensitive_below(is_sensitive, found));
             }
             Data::Unknown(Unknown { origin: Some(origin), .. }) => {
-                origin.names.values().for_each(|value| value.sensitive_below(is_sensitive, found));
+                let names = origin.names.values().chain(origin.bound.values());
+                names.for_each(|value| value.sensitive_below(is_sensitive, found));
             }
             _ => {}
         }

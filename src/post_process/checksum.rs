@@ -19,7 +19,7 @@ pub(super) async fn run<S: Shelf>(
     let mut product = input.clone();
     for kind in &plan.types {
         let extra = [
-            ("BuildName", work.cx.run_name),
+            ("BuildName", work.cx.build_name),
             ("BuilderType", work.cx.builder_type),
             ("ChecksumType", kind.as_str()),
         ];

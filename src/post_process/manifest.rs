@@ -22,7 +22,8 @@ pub(super) async fn run<S: Shelf>(
         size: file.size,
     });
     let entry = ManifestBuild {
-        name: work.cx.run_name.to_owned(),
+        name: work.cx.build_name.to_owned(),
+        run: (work.cx.run_name != work.cx.build_name).then(|| work.cx.run_name.to_owned()),
         builder_type: builder_type(work.cx.builder_type),
         build_time: (!plan.strip_time).then(|| work.cx.now.timestamp()),
         files: Some(files.collect::<Vec<_>>()).filter(|files| !files.is_empty()),
@@ -50,7 +51,8 @@ pub fn with_entry(there: Option<&[u8]>, entry: &ManifestBuild, nth: usize) -> Re
             .map_err(|error| format!("the build has a file of that name, which is no manifest: {error}"))?,
     };
     let same = |other: &&mut ManifestBuild| {
-        other.name == entry.name && other.packer_run_uuid == entry.packer_run_uuid
+        (&other.name, &other.run) == (&entry.name, &entry.run)
+            && other.packer_run_uuid == entry.packer_run_uuid
     };
     match manifest.builds.iter_mut().filter(same).nth(nth) {
         Some(there) => *there = entry.clone(),

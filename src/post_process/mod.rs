@@ -82,6 +82,8 @@ pub struct PostProcessContext<'a, S> {
     pub folder: &'a Path,
     /// The run's name.
     pub run_name: &'a str,
+    /// Packer's name of the build.
+    pub build_name: &'a str,
     /// The builder's kind.
     pub builder_type: &'a str,
     /// The build.
@@ -213,7 +215,7 @@ impl<S: Shelf> Work<'_, S> {
                     output: cx.output,
                     render: cx.render,
                     folder: cx.folder,
-                    run_name: cx.run_name,
+                    run_name: cx.build_name,
                     builder_type: cx.builder_type,
                     run_uuid: &build,
                 };

@@ -114,6 +114,7 @@ impl Bench {
             render: &Plain,
             folder: self.folder.path(),
             run_name: "debian",
+            build_name: "debian",
             builder_type: "osc-bsu",
             build: self.build,
             now: DateTime::from_timestamp(1_770_000_000, 0).unwrap(),
@@ -266,6 +267,7 @@ fn a_manifest_takes_an_entry_of_each_run() {
     let build = BuildId::generate();
     let entry = |name: &str, id: &str| ManifestBuild {
         name: name.to_owned(),
+        run: id.parse::<u8>().is_ok_and(|id| id > 5).then(|| "other".to_owned()),
         builder_type: "outscale-bsu".to_owned(),
         build_time: None,
         files: None,
@@ -274,11 +276,13 @@ fn a_manifest_takes_an_entry_of_each_run() {
         custom_data: None,
     };
     let mut text = None;
-    for (name, id, nth) in [("a", "1", 0), ("b", "2", 0), ("a", "3", 1), ("b", "4", 0), ("a", "5", 1)] {
+    for (name, id, nth) in
+        [("a", "1", 0), ("b", "2", 0), ("a", "3", 1), ("b", "4", 0), ("a", "5", 1), ("a", "6", 0)]
+    {
         text = Some(manifest::with_entry(text.as_deref(), &entry(name, id), nth).unwrap());
     }
     let manifest: crate::domain::manifest::Manifest = serde_json::from_slice(&text.unwrap()).unwrap();
     let found: Vec<_> =
         manifest.builds.iter().map(|entry| format!("{}{}", entry.name, entry.artifact_id)).collect();
-    assert_eq!(found, ["a1", "b4", "a5"]);
+    assert_eq!(found, ["a1", "b4", "a5", "a6"]);
 }

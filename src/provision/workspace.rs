@@ -75,12 +75,19 @@ pub fn put(folder: &Path, path: &str, data: &[u8]) -> io::Result<()> {
     io::Write::write_all(&mut file, data)
 }
 
-/// Copies all files below one folder to the same places below another.
+/// Copies the files below one folder to the same places below another, but for those that were changed there since: a script
+/// goes on with what the one before it made of a download.
 ///
 /// # Errors
 /// Those of [`put`].
 pub fn lay_out(from: &Path, to: &Path) -> io::Result<()> {
     for found in files_below(from)? {
+        let changed = |folder: &Path| {
+            fs::symlink_metadata(real_place(folder, &found.path, false)?).and_then(|about| about.modified())
+        };
+        if changed(to).is_ok_and(|there| changed(from).is_ok_and(|here| here <= there)) {
+            continue;
+        }
         put(to, &found.path, &read(from, &found.path)?)?;
     }
     Ok(())
@@ -146,6 +153,13 @@ mod tests {
 
         let copy = tempfile::tempdir().unwrap();
         lay_out(root, copy.path()).unwrap();
+        put(copy.path(), "a/b/c.txt", b"changed").unwrap();
+        lay_out(root, copy.path()).unwrap();
+        assert_eq!(read(copy.path(), "a/b/c.txt").unwrap(), b"changed");
+        let later = fs::File::options().write(true).open(root.join("a/b/c.txt")).unwrap();
+        later.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(10)).unwrap();
+        lay_out(root, copy.path()).unwrap();
+        assert_eq!(read(copy.path(), "a/b/c.txt").unwrap(), b"three");
         let copied = files_below(copy.path()).unwrap();
         assert_eq!(
             copied.iter().map(|found| found.path.as_str()).collect::<Vec<_>>(),

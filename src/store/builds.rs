@@ -303,6 +303,8 @@ pub struct StoredRequest {
     pub context_id: Option<Uuid>,
     /// Whether the build has ended.
     pub state: BuildState,
+    /// When it was accepted: the moment that its template was read at.
+    pub created_at: DateTime<Utc>,
 }
 
 /// The request of a build as it was accepted; `None`: there is no such build.
@@ -310,7 +312,7 @@ pub struct StoredRequest {
 /// # Errors
 /// The database is away.
 pub async fn request(db: &mut PgConnection, build: BuildId) -> Result<Option<StoredRequest>, StoreError> {
-    Ok(sqlx::query_as("SELECT request_sealed, context_id, state FROM builds WHERE id = $1")
+    Ok(sqlx::query_as("SELECT request_sealed, context_id, state, created_at FROM builds WHERE id = $1")
         .bind(build)
         .fetch_optional(db)
         .await?)

@@ -35,7 +35,7 @@ words! {
         Vm,
         /// A volume of a VM; known by id from the start.
         Volume,
-        /// A snapshot behind an image; known by id from the start.
+        /// One behind an image is known by id from the start; one of a volume is found again by its client token.
         Snapshot,
         /// Found again by its name in the own account.
         Image,
@@ -262,6 +262,17 @@ pub async fn cloud_ids(
     let query = "SELECT cloud_id FROM resources
                  WHERE run_id = $1 AND ($2::integer IS NULL OR attempt = $2) AND kind = $3 AND cloud_id IS NOT NULL";
     Ok(sqlx::query_scalar(query).bind(run).bind(attempt).bind(kind).fetch_all(db).await?)
+}
+
+/// All rows of a run, oldest first.
+///
+/// # Errors
+/// The database is away.
+pub async fn of_run(db: &mut PgConnection, run: RunId) -> Result<Vec<Resource>, StoreError> {
+    Ok(sqlx::query_as("SELECT * FROM resources WHERE run_id = $1 ORDER BY created_at, id")
+        .bind(run)
+        .fetch_all(db)
+        .await?)
 }
 
 /// All rows of a build, oldest first.

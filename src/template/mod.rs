@@ -10,7 +10,7 @@ mod options;
 mod query;
 mod render;
 pub mod request;
-mod suggest;
+mod selection;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,9 +25,9 @@ pub use render::{LateData, render_late};
 pub use request::{
     BuildRequest, FolderSource, RequestForm, RequestLimits, TemplateSource, is_hcl2, is_hcl2_path,
 };
-pub(crate) use suggest::or_did_you_mean;
 
 use crate::domain::{BuildPlan, Capability, Problem};
+pub(crate) use crate::hcl::suggest::{self, or_did_you_mean};
 
 /// What a template may see of the server.
 #[derive(Debug, Clone)]
@@ -94,7 +94,22 @@ pub fn parse(
     context: Option<&ContextFolder>,
     cx: &ParseContext,
 ) -> Result<Parsed, Problem> {
-    if request.is_hcl2() { hcl::plan(request, context, cx) } else { json::plan(request, context, cx) }
+    let parsed =
+        if request.is_hcl2() { hcl::plan(request, context, cx) } else { json::plan(request, context, cx) };
+    parsed.map_err(|mut problem| {
+        problem.errors.iter_mut().for_each(|error| cut(&mut error.detail));
+        cut(&mut problem.detail);
+        problem
+    })
+}
+
+/// A message may name what the template says, but not repeat pages of it.
+fn cut(text: &mut String) {
+    const MOST: usize = 1000;
+    if let Some((end, _)) = text.char_indices().nth(MOST) {
+        text.truncate(end);
+        text.push('…');
+    }
 }
 
 #[cfg(test)]

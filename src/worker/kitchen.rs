@@ -1,6 +1,6 @@
 //! What a worker works with, and how a run gets its cloud: credentials resolved, client made.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::PgPool;
 
@@ -34,6 +34,8 @@ pub struct Kitchen {
     pub endpoints: Arc<AllowedEndpoints>,
     /// How this worker works.
     pub settings: WorkerSettings,
+    /// What templates see of the environment beside what the request brings.
+    pub env_allowed: Arc<BTreeMap<String, String>>,
     /// How much a log may hold.
     pub log_limits: LogLimits,
     /// How long a new resource may stay invisible.

@@ -9,7 +9,8 @@ use tokio::time::sleep;
 
 use super::{
     Kitchen,
-    ending::{CLEANUP_RETRY, clean, clean_up, conclude, decide},
+    ending::{CLEANUP_RETRY, clean, conclude, decide},
+    planning,
 };
 use crate::{
     bake::{self, Baked, Cx, Failure, StepError, Stop, StopReason},
@@ -117,14 +118,6 @@ async fn fail_after_panic(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> 
     Ok(closed?)
 }
 
-/// Removes what an ended run left.
-pub async fn finish_cleanup(kitchen: &Kitchen, claimed: Claimed, stop: Stop) {
-    let run = claimed.lease.run;
-    if let Err(error) = Box::pin(try_finish_cleanup(kitchen, &claimed, &stop)).await {
-        tracing::warn!(run.id = %run, error = %error, "the cleanup of run {run} could not be finished");
-    }
-}
-
 async fn try_work(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(), StepError> {
     let row = load(kitchen, claimed).await?;
     let limit = watch_deadline(&row, stop);
@@ -170,7 +163,7 @@ async fn try_work(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(
 }
 
 /// A cleanup that stopped because this worker shuts down goes on elsewhere at once, not only when the lease has run out.
-async fn give_back(
+pub(super) async fn give_back(
     kitchen: &Kitchen,
     claimed: &Claimed,
     result: &Result<(), StepError>,
@@ -182,7 +175,7 @@ async fn give_back(
 }
 
 /// Loads the run; its plan is opened here and nowhere else.
-async fn load(kitchen: &Kitchen, claimed: &Claimed) -> Result<RunRow, StepError> {
+pub(super) async fn load(kitchen: &Kitchen, claimed: &Claimed) -> Result<RunRow, StepError> {
     Ok(runs::load(
         &mut *kitchen.store.acquire().await.map_err(StoreError::from)?,
         &kitchen.vault,
@@ -191,7 +184,7 @@ async fn load(kitchen: &Kitchen, claimed: &Claimed) -> Result<RunRow, StepError>
     .await?)
 }
 
-fn open_log(kitchen: &Kitchen, claimed: &Claimed, row: &RunRow) -> LogWriter {
+pub(super) fn open_log(kitchen: &Kitchen, claimed: &Claimed, row: &RunRow) -> LogWriter {
     let redactor = Redactor::new(&row.plan.secrets);
     LogWriter::new(
         kitchen.store.clone(),
@@ -237,7 +230,7 @@ async fn attempts(
     log: &LogWriter,
 ) -> Result<(RunRow, Ended), StepError> {
     loop {
-        let failure = match attempt(kitchen, claimed, stop, &row, log).await {
+        let failure = match attempt(kitchen, claimed, stop, &mut row, log).await {
             Ok(Baked { artifacts, failure: None }) => {
                 return Ok((
                     row,
@@ -305,10 +298,15 @@ async fn attempt(
     kitchen: &Kitchen,
     claimed: &Claimed,
     stop: &Stop,
-    row: &RunRow,
+    row: &mut RunRow,
     log: &LogWriter,
 ) -> Result<Baked, Failure> {
     let in_preparation = |error| Failure { step: "prepare", error };
+    if row.plan.needs_data {
+        let plan = planning::with_data(kitchen, claimed, stop, row, log);
+        row.plan = Arc::new(plan.await.map_err(|error| Failure { step: planning::STEP, error })?);
+        log.redactor().add(&row.plan.secrets);
+    }
     let bench = bench(kitchen, claimed, stop.clone(), row, log).await.map_err(in_preparation)?;
     log.for_step("prepare").say(&format!("credentials: {}", bench.keys_from)).await;
     bake::bake(bench.cx).await
@@ -365,15 +363,4 @@ async fn unpack(kitchen: &Kitchen, row: &RunRow) -> Result<TempDir, StepError> {
         Ok(folder)
     });
     unpacked.await.map_err(|error| failed(error.to_string()))?.map_err(failed)
-}
-
-async fn try_finish_cleanup(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(), StepError> {
-    let row = load(kitchen, claimed).await?;
-    let log = open_log(kitchen, claimed, &row);
-    let outcome = row.outcome.clone().unwrap_or(Outcome { state: row.state, error: None });
-    let result = clean_up(kitchen, claimed, stop, &row, &log, outcome).await;
-    let closed = log.close().await;
-    give_back(kitchen, claimed, &result).await?;
-    result?;
-    Ok(closed?)
 }

@@ -297,7 +297,10 @@ async fn unannounced(database: PgConnectOptions, sandbox: &str) -> BTreeSet<Stri
         sqlx::query_scalar("SELECT artifact FROM artifacts").fetch_all(&mut db).await.unwrap();
     let announced: BTreeSet<&str> = announced
         .iter()
-        .flat_map(|artifact| artifact["snapshots"].as_array().into_iter().flatten().chain([&artifact["id"]]))
+        .flat_map(|artifact| {
+            let snapshots = artifact["snapshots"].as_array().into_iter().flatten();
+            snapshots.chain([&artifact["id"], &artifact["snapshot"]])
+        })
         .filter_map(Value::as_str)
         .collect();
     let living = reqwest::get(format!("{sandbox}/sandbox/resources?seeds=false")).await.unwrap();
@@ -344,6 +347,7 @@ fn kitchen(
             lease: LEASE,
             grace: Duration::from_secs(1),
         },
+        env_allowed: Arc::default(),
         log_limits: LogLimits::default(),
         settle: SETTLE,
         scratch: Arc::new(data.to_owned()),

@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "nobody uses a test")]
 
 mod app;
+mod machine;
 mod sandbox;
 mod template;
 
@@ -11,14 +12,19 @@ mod after_errors;
 mod again;
 mod baking;
 mod bodies;
+mod booting;
 mod cancelling;
 mod capacity;
 mod cloud_errors;
+mod destroying;
 mod following;
+mod hcl2;
 mod many;
 mod options;
 mod post_processing;
 mod refused;
 mod secrets;
+mod surrogate;
 mod sweeping;
 mod vm_errors;
+mod volumes;

@@ -16,12 +16,52 @@ pub fn builder(name: &str) -> Value {
 
 /// The same without going into the VM: for sandboxes without machines.
 pub fn machineless(name: &str) -> Value {
-    let mut builder = builder(name);
+    blind(builder(name))
+}
+
+/// A builder that makes an OMI `name` of the second volume of its VM.
+pub fn surrogate(name: &str) -> Value {
+    with(
+        builder(name),
+        json!({
+            "type": "osc-bsusurrogate",
+            "launch_block_device_mappings": [
+                { "device_name": "/dev/xvdf", "volume_size": 1, "delete_on_vm_deletion": true },
+            ],
+            "omi_root_device": { "source_device_name": "/dev/xvdf", "device_name": "/dev/sda1" },
+        }),
+    )
+}
+
+/// A builder that makes volumes of these `bsu_volumes`.
+pub fn volumes(volumes: Value) -> Value {
+    let mut builder = with(builder("x"), json!({ "type": "osc-bsuvolume", "bsu_volumes": volumes }));
+    builder.as_object_mut().unwrap().remove("omi_name");
+    builder
+}
+
+/// The same builder without going into the VM: for sandboxes without machines.
+pub fn blind(mut builder: Value) -> Value {
     builder["communicator"] = "none".into();
     for option in ["ssh_username", "ssh_timeout"] {
         builder.as_object_mut().unwrap().remove(option);
     }
     builder
+}
+
+/// Copies the running system to `/dev/xvdf`, without the keys that let fournil in.
+pub fn copy_system() -> Value {
+    shell(&[
+        "set -e",
+        "sudo mkfs.ext4 -q -F /dev/xvdf",
+        "sudo mount /dev/xvdf /mnt",
+        "for d in bin etc home lib lib64 root sbin usr var; do sudo cp -a /$d /mnt/; done",
+        "sudo mkdir -p /mnt/dev /mnt/proc /mnt/sys /mnt/run /mnt/tmp /mnt/mnt /mnt/srv",
+        "sudo chmod 1777 /mnt/tmp",
+        "sudo rm -f /mnt/root/.ssh/authorized_keys /mnt/home/outscale/.ssh/authorized_keys",
+        "echo made in a surrogate | sudo tee /mnt/etc/made",
+        "sudo umount /mnt",
+    ])
 }
 
 /// A builder with more options, or others.

@@ -7,6 +7,7 @@ mod names;
 pub mod net;
 pub mod none;
 pub mod ns;
+pub mod several;
 
 use std::{
     future::Future,
@@ -134,6 +135,10 @@ pub type PowerListener = Arc<dyn Fn(&str, PowerEvent) + Send + Sync>;
 pub trait Backend: Send + Sync + 'static {
     /// `ns`, `qemu`, `uml`, `none`.
     fn name(&self) -> &'static str;
+    /// Makes VMs that start from now on of the backend of this name; false: there is no such one here.
+    fn choose(&self, name: &str) -> bool {
+        name == self.name()
+    }
     /// Who is told of power changes from inside. Called once, before any VM starts.
     fn on_power(&self, listener: PowerListener);
     /// Boots a VM; returns when the boot is under way (SSH may take longer to answer).

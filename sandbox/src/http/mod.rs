@@ -41,6 +41,7 @@ pub async fn serve(front: Arc<Front>, listener: TcpListener, stop: CancellationT
         .route("/sandbox/calls", get(control::calls).delete(control::forget_calls))
         .route("/sandbox/faults", get(control::faults).post(control::add_fault).delete(control::clear_faults))
         .route("/sandbox/clock", post(control::set_clock))
+        .route("/sandbox/backend", post(control::choose_backend))
         .route("/sandbox/limits", post(control::set_limits))
         .route("/sandbox/quirks", get(control::quirks).post(control::set_quirks))
         .route("/sandbox/dial/{vm_id}/{port}", get(control::dial))

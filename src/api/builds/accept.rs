@@ -2,6 +2,7 @@
 //! `retry` are the two ways here; `validate` goes only as far as the plan.
 
 use axum::http::HeaderMap;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -34,6 +35,9 @@ pub struct Prepared {
     /// The plan and the blanked template.
     pub parsed: Parsed,
     archive: Option<Vec<u8>>,
+    /// The moment that the template was read at, which is when the build was made: a run that is planned again later
+    /// must come to the same names.
+    now: DateTime<Utc>,
 }
 
 /// Plans a request on a thread where that may take its time.
@@ -47,8 +51,9 @@ pub async fn prepare(
     let state = state.clone();
     let prepared = tokio::task::spawn_blocking(move || {
         let Understood { request, folder } = understand(&state)?;
+        let now = state.clock.now();
         let cx = ParseContext {
-            now: state.clock.now(),
+            now,
             env_allowed: state.limits.env_allowed.clone(),
             data: template::DataValues::new(),
             allowed: state.limits.capabilities.clone(),
@@ -57,7 +62,7 @@ pub async fn prepare(
         let parsed = template::parse(&request, folder.as_ref(), &cx)?;
         refuse_nul(&request, &parsed)?;
         let archive = folder.as_ref().map(ContextFolder::to_archive);
-        Ok::<_, ApiError>(Prepared { request, parsed, archive })
+        Ok::<_, ApiError>(Prepared { request, parsed, archive, now })
     });
     prepared.await.map_err(|error| ApiError::Internal(error.into()))?
 }
@@ -146,8 +151,7 @@ pub async fn accept(
     key: Option<Key>,
     retry_of: Option<BuildId>,
 ) -> Result<Accepted, ApiError> {
-    let Prepared { request, parsed, archive } = prepared;
-    let now = state.clock.now();
+    let Prepared { request, parsed, archive, now } = prepared;
     let id = BuildId::generate();
     let request_sealed = state.vault.seal_json(REQUEST_COLUMN, id.0, &request)?;
     let runs =
@@ -209,7 +213,8 @@ fn seal_run(state: &AppState, request: &BuildRequest, plan: &RunPlan) -> Result<
 /// What stands for "an OMI of this name in this account", so that two runs that want the same follow one another. Account
 /// and region are known only as far as the request tells; two requests that spell them differently meet in the cloud.
 fn omi_key(request: &BuildRequest, plan: &RunPlan) -> Option<String> {
-    let name = plan.builder.omi_name()?;
+    // A name that waits for a data source is not known yet; runs that come to the same one meet in the cloud.
+    let name = plan.builder.omi_name().filter(|name| !name.is_empty())?;
     let access = plan.builder.access();
     let place = access.endpoint.as_deref().or(access.region.as_deref()).unwrap_or_default();
     let account = access.access_key.as_deref().or(request.credentials.as_deref()).unwrap_or_default();

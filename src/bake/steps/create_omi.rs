@@ -54,39 +54,50 @@ impl Step for CreateOmi<'_> {
             vm_id: Some(self.vm.id.clone()),
             product_codes: self.omi.product_codes.clone(),
             // Without it an image may lose a way to boot, and it cannot be changed afterwards.
-            boot_modes: self.boot_modes().iter().map(|mode| mode.as_str().into()).collect(),
+            boot_modes: self.omi.boot_modes_or(&self.source.boot_modes),
             ..CreateImage::default()
         };
-        let known_before: Vec<&str> = self.name.existing.iter().map(|image| image.id.as_str()).collect();
-        let intent = Intent {
-            slot: "omi".to_owned(),
-            kind: ResourceKind::Image,
-            lookup: json!({ "name": self.omi.name, "account_id": self.account.id, "known_before": known_before }),
-            cloud_id: None,
-            region: cx.cloud.region.clone(),
-            keep: Keep::OnSuccess,
-        };
         cx.say(format!("creating OMI `{}` from VM {}", self.omi.name, self.vm.id)).await;
-        // With the answer, if there is one: the OMI's snapshots.
-        let to_mark = Mutex::new(Vec::new());
-        let id = cx
-            .create(intent, || async {
-                let image = cx.cloud.client.call(&request).await?.image;
-                let snapshots = image.snapshot_ids().into_iter().map(str::to_owned).collect();
-                *to_mark.lock().unwrap_or_else(PoisonError::into_inner) = snapshots;
-                Ok(image.image_id)
-            })
-            .await?;
-        let mut to_mark = to_mark.into_inner().unwrap_or_else(PoisonError::into_inner);
-        to_mark.push(id.clone());
-        tags::mark_unfinished(cx, &to_mark).await;
-        cx.say(format!("OMI: {id}, waiting until it is available")).await;
-        Ok(OmiId { id })
+        create_image(cx, self.omi, self.account, self.name, &request).await
     }
 }
 
-impl CreateOmi<'_> {
-    fn boot_modes(&self) -> &[String] {
-        if self.omi.boot_modes.is_empty() { &self.source.boot_modes } else { &self.omi.boot_modes }
-    }
+/// Calls CreateImage, write-ahead, and marks what it makes.
+pub(super) async fn create_image(
+    cx: &Cx,
+    omi: &OmiPlan,
+    account: &Account,
+    name: &NameCheck,
+    request: &CreateImage,
+) -> Result<OmiId, StepError> {
+    let known_before: Vec<&str> = name.existing.iter().map(|image| image.id.as_str()).collect();
+    // Snapshots that the call names were there before: each has a row of its own, or is not ours.
+    let makes_snapshots = request.block_device_mappings.is_empty();
+    let intent = Intent {
+        slot: "omi".to_owned(),
+        kind: ResourceKind::Image,
+        lookup: json!({
+            "name": omi.name, "account_id": account.id, "known_before": known_before, "makes_snapshots": makes_snapshots,
+        }),
+        cloud_id: None,
+        region: cx.cloud.region.clone(),
+        keep: Keep::OnSuccess,
+    };
+    // With the answer, if there is one: the OMI's snapshots.
+    let to_mark = Mutex::new(Vec::new());
+    let id = cx
+        .create(intent, || async {
+            let image = cx.cloud.client.call(request).await?.image;
+            if makes_snapshots {
+                let snapshots = image.snapshot_ids().into_iter().map(str::to_owned).collect();
+                *to_mark.lock().unwrap_or_else(PoisonError::into_inner) = snapshots;
+            }
+            Ok(image.image_id)
+        })
+        .await?;
+    let mut to_mark = to_mark.into_inner().unwrap_or_else(PoisonError::into_inner);
+    to_mark.push(id.clone());
+    tags::mark_unfinished(cx, &to_mark).await;
+    cx.say(format!("OMI: {id}, waiting until it is available")).await;
+    Ok(OmiId { id })
 }

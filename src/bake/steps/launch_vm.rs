@@ -1,5 +1,7 @@
 //! Launches the VM and tags it at once. CreateVms carries a client token, so that a lost answer never means a second VM.
 
+use std::sync::{Mutex, PoisonError};
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -13,7 +15,7 @@ use crate::{
         oven::{Cx, Step, durable},
         tags,
     },
-    domain::plan::{BlockDevice, VmPlan},
+    domain::plan::{BlockDevice, VmPlan, VolumeToKeep},
     oapi::{
         OapiError,
         types::{BlockDeviceMappingVmCreation, BsuToCreate, CreateVms, Placement, ResourceTag, Vm},
@@ -33,6 +35,8 @@ pub struct LaunchVm<'a> {
     pub groups: &'a SecurityGroups,
     /// Where it goes.
     pub network: &'a Network,
+    /// Volumes of it that may stay.
+    pub volumes: &'a [VolumeToKeep],
 }
 
 /// The VM.
@@ -131,11 +135,20 @@ impl LaunchVm<'_> {
             region: cx.cloud.region.clone(),
             keep: Keep::Never,
         };
-        cx.create(intent, || async {
-            let vms = cx.cloud.client.call(&request).await?.vms;
-            Ok(vms.into_iter().next().map(|vm| vm.vm_id).unwrap_or_default())
-        })
-        .await
+        // With the answer, if there is one: a VM that ends before it is read again does not tell its volumes any more.
+        let answered = Mutex::new(None);
+        let id = cx
+            .create(intent, || async {
+                let vm = cx.cloud.client.call(&request).await?.vms.into_iter().next();
+                let id = vm.as_ref().map(|vm| vm.vm_id.clone()).unwrap_or_default();
+                *answered.lock().unwrap_or_else(PoisonError::into_inner) = vm;
+                Ok(id)
+            })
+            .await?;
+        if let Some(vm) = answered.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            adopt_volumes(cx, &vm, self.volumes).await?;
+        }
+        Ok(id)
     }
 
     fn request(&self, candidate: &Candidate, token: &str) -> CreateVms {
@@ -198,25 +211,40 @@ fn mapping(device: &BlockDevice) -> BlockDeviceMappingVmCreation {
     }
 }
 
+/// A volume of a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachedVolume {
+    /// What the VM calls it.
+    pub device: String,
+    /// `vol-…`.
+    pub id: String,
+}
+
 /// Puts the VM's volumes into the ledger: those that do not go with the VM would stay behind. The flag
-/// `delete_on_vm_deletion` is for the OMI's users; of the VM of the bake nothing stays.
+/// `delete_on_vm_deletion` is for the OMI's users; of the VM of the bake nothing stays but what `may_stay` says.
 ///
 /// # Errors
 /// The lease is lost.
-pub(in crate::bake) async fn adopt_volumes(cx: &Cx, vm: &Vm) -> Result<Vec<String>, StepError> {
-    let mut ids = Vec::new();
+pub(in crate::bake) async fn adopt_volumes(
+    cx: &Cx,
+    vm: &Vm,
+    may_stay: &[VolumeToKeep],
+) -> Result<Vec<AttachedVolume>, StepError> {
+    let mut volumes = Vec::new();
     for mapping in &vm.block_device_mappings {
         let Some(id) = mapping.bsu.as_ref().and_then(|bsu| bsu.volume_id.clone()) else { continue };
+        let device = mapping.device_name.clone().unwrap_or_default();
+        let stays = may_stay.iter().any(|volume| volume.is_kept && volume.device_name == device);
         cx.adopt(Intent {
             slot: format!("volume {id}"),
             kind: ResourceKind::Volume,
             lookup: json!({ "device": mapping.device_name }),
             cloud_id: Some(id.clone()),
             region: cx.cloud.region.clone(),
-            keep: Keep::Never,
+            keep: if stays { Keep::OnSuccess } else { Keep::Never },
         })
         .await?;
-        ids.push(id);
+        volumes.push(AttachedVolume { device, id });
     }
-    Ok(ids)
+    Ok(volumes)
 }

@@ -96,7 +96,7 @@ impl Provision<'_> {
             downloads: downloads.path(),
             download_limit: DOWNLOAD_LIMIT,
             run_name: cx.plan.packer_name(),
-            builder_type: cx.plan.builder.kind(),
+            builder_type: cx.plan.packer_type(),
             run_uuid: &run_uuid,
             default_timeout: Some(PROVISIONER),
             cancel: cx.stop.token(),

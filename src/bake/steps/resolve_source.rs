@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
 
 use crate::{
     bake::{
         error::StepError,
+        images,
         oven::{Cx, Step},
     },
-    domain::{Problem, plan::SourceOmi},
-    oapi::types::{FiltersImage, Image, ImageState, ReadImages},
-    store::StoreError,
+    domain::plan::SourceOmi,
 };
 
 /// Finds the source OMI.
@@ -45,9 +43,7 @@ impl Step for ResolveSource<'_> {
     type Output = SourceImage;
 
     async fn run(&self, cx: &Cx) -> Result<SourceImage, StepError> {
-        let filters = self.filters(cx).await?;
-        let images = cx.cloud.client.read_all(&ReadImages::filtered(filters)).await?;
-        let image = self.choose(images)?;
+        let image = images::find(&cx.cloud.client, self.source).await?;
         let name = image.image_name.clone().unwrap_or_default();
         cx.say(format!("source OMI: {} ({name})", image.image_id)).await;
         Ok(SourceImage {
@@ -60,90 +56,4 @@ impl Step for ResolveSource<'_> {
             product_codes: image.product_codes,
         })
     }
-}
-
-impl ResolveSource<'_> {
-    async fn filters(&self, cx: &Cx) -> Result<FiltersImage, StepError> {
-        let mut wanted: Map<String, Value> =
-            self.source.filters.iter().map(|(name, values)| (name.clone(), json!(values))).collect();
-        let mut add = |name: &str, value: String| {
-            if let Value::Array(values) = wanted.entry(name).or_insert_with(|| json!([])) {
-                values.push(value.into());
-            }
-        };
-        if let Some(id) = &self.source.id {
-            add("ImageIds", id.clone());
-        }
-        for owner in &self.source.owners {
-            if owner == "self" {
-                add("AccountIds", cx.cloud.client.account_id().await?);
-            } else if owner.chars().all(|c| c.is_ascii_digit()) {
-                add("AccountIds", owner.clone());
-            } else {
-                add("AccountAliases", owner.clone());
-            }
-        }
-        let filters = serde_json::from_value(Value::Object(wanted));
-        Ok(filters.map_err(|source| StoreError::Unreadable { what: "source filter", source })?)
-    }
-
-    fn choose(&self, images: Vec<Image>) -> Result<Image, StepError> {
-        let (mut usable, others): (Vec<_>, Vec<_>) =
-            images.into_iter().partition(|image| image.state == ImageState::Available);
-        usable.sort_by(|a, b| a.creation_date.cmp(&b.creation_date));
-        let asked = self.describe();
-        match usable.len() {
-            0 if others.is_empty() => Err(not_found(format!("no OMI matches {asked}"))),
-            0 => Err(not_found(format!(
-                "the OMIs that match {asked} are not available but {}",
-                states(&others)
-            ))),
-            1 => Ok(usable.remove(0)),
-            count if !self.source.most_recent => Err(StepError::Found(Box::new(
-                Problem::new(
-                    422,
-                    "source_omi_ambiguous",
-                    "Several source OMIs match",
-                    format!("{count} OMIs match {asked}, for example {}", names(&usable)),
-                )
-                .with_hint("Narrow the filter, name `source_omi`, or set `most_recent` to take the newest."),
-            ))),
-            _ => usable.pop().ok_or_else(|| not_found(format!("no OMI matches {asked}"))),
-        }
-    }
-
-    fn describe(&self) -> String {
-        let mut parts: Vec<String> = self.source.id.iter().map(|id| format!("`source_omi` {id}")).collect();
-        parts.extend(
-            self.source.filters.iter().map(|(name, values)| format!("{name} = {}", values.join(" or "))),
-        );
-        if !self.source.owners.is_empty() {
-            parts.push(format!("owner {}", self.source.owners.join(" or ")));
-        }
-        parts.join(", ")
-    }
-}
-
-fn not_found(detail: String) -> StepError {
-    StepError::found(404, "source_omi_not_found", "The source OMI was not found", detail).hint(
-        "Check the id or the filter, the owner and the Region; an OMI of another account must be shared with this one.",
-    )
-}
-
-fn states(images: &[Image]) -> String {
-    images
-        .iter()
-        .take(3)
-        .map(|image| format!("{} is {}", image.image_id, image.state))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-fn names(images: &[Image]) -> String {
-    let names = images
-        .iter()
-        .rev()
-        .take(3)
-        .map(|image| format!("{} ({})", image.image_id, image.image_name.as_deref().unwrap_or("")));
-    names.collect::<Vec<_>>().join(", ")
 }

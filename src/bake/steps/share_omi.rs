@@ -42,16 +42,20 @@ impl Step for ShareOmi<'_> {
         accounts.dedup();
         if !accounts.is_empty() {
             for snapshot in &self.omi.snapshots {
-                let permissions_to_create_volume = addition(accounts.clone(), false);
-                cx.cloud
-                    .client
-                    .call(&UpdateSnapshot { snapshot_id: snapshot.clone(), permissions_to_create_volume })
-                    .await?;
-                cx.say(format!("snapshot {snapshot} may be used by {}", accounts.join(", "))).await;
+                share_snapshot(cx, snapshot, &accounts).await?;
             }
         }
         Ok(())
     }
+}
+
+/// Lets accounts make volumes of a snapshot.
+pub(super) async fn share_snapshot(cx: &Cx, snapshot: &str, accounts: &[String]) -> Result<(), StepError> {
+    let permissions_to_create_volume = addition(accounts.to_vec(), false);
+    let request = UpdateSnapshot { snapshot_id: snapshot.to_owned(), permissions_to_create_volume };
+    cx.cloud.client.call(&request).await?;
+    cx.say(format!("snapshot {snapshot} may be used by {}", accounts.join(", "))).await;
+    Ok(())
 }
 
 fn addition(account_ids: Vec<String>, everybody: bool) -> PermissionsOnResourceCreation {

@@ -25,6 +25,8 @@ const TAGGING: Duration = Duration::from_secs(1800);
 pub struct WaitForOmi<'a> {
     /// The OMI.
     pub omi: &'a OmiId,
+    /// Its snapshots that are in the ledger already; others that it has are not ours. Absent: all were made with it.
+    pub snapshots: Option<&'a [String]>,
 }
 
 /// An OMI that can be launched.
@@ -53,9 +55,14 @@ impl Step for WaitForOmi<'_> {
             .await;
         let image = wait
             .map_err(|source| StepError::wait(cx, format!("waiting until OMI {id} is available"), source))?;
-        let snapshots: Vec<String> = image.snapshot_ids().into_iter().map(str::to_owned).collect();
-        for snapshot in &snapshots {
-            cx.adopt(snapshot_intent(&cx.cloud.region, snapshot, Keep::OnSuccess)).await?;
+        let snapshots: Vec<String> = match self.snapshots {
+            Some(known) => known.to_vec(),
+            None => image.snapshot_ids().into_iter().map(str::to_owned).collect(),
+        };
+        if self.snapshots.is_none() {
+            for snapshot in &snapshots {
+                cx.adopt(snapshot_intent(&cx.cloud.region, snapshot, Keep::OnSuccess)).await?;
+            }
         }
         cx.say(format!("OMI {id} is available")).await;
         Ok(Omi { id: id.clone(), snapshots })

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{LaunchedVm, PublicAddress, SourceImage, launch_vm::adopt_volumes};
+use super::{AttachedVolume, LaunchedVm, PublicAddress, SourceImage, launch_vm::adopt_volumes};
 use crate::{
     bake::{
         error::StepError,
@@ -12,6 +12,7 @@ use crate::{
         oven::{Cx, Step},
         tags,
     },
+    domain::plan::VolumeToKeep,
     oapi::{
         predicates,
         types::{LinkPublicIp, Vm},
@@ -29,6 +30,8 @@ pub struct WaitForVm<'a> {
     pub public_ip: &'a PublicAddress,
     /// `run_volume_tags`.
     pub volume_tags: &'a BTreeMap<String, String>,
+    /// Volumes that have tags of their own and may stay.
+    pub volumes: &'a [VolumeToKeep],
     /// For late templates in the tags.
     pub source: &'a SourceImage,
 }
@@ -48,6 +51,24 @@ pub struct ReadyVm {
     pub public_dns: Option<String>,
     /// The name of the private address.
     pub private_dns: Option<String>,
+    /// Its volumes.
+    #[serde(default)]
+    pub volumes: Vec<AttachedVolume>,
+}
+
+impl ReadyVm {
+    /// The id of the volume with this name.
+    ///
+    /// # Errors
+    /// The VM has none.
+    pub fn volume(&self, device: &str) -> Result<&str, StepError> {
+        let found = self.volumes.iter().find(|volume| volume.device == device);
+        found.map(|volume| volume.id.as_str()).ok_or_else(|| {
+            let known: Vec<&str> = self.volumes.iter().map(|volume| volume.device.as_str()).collect();
+            let detail = format!("VM {} has no volume {device}, but {}", self.id, known.join(", "));
+            StepError::found(502, "volume_missing", "The VM lacks a volume", detail)
+        })
+    }
 }
 
 impl Step for WaitForVm<'_> {
@@ -56,10 +77,8 @@ impl Step for WaitForVm<'_> {
 
     async fn run(&self, cx: &Cx) -> Result<ReadyVm, StepError> {
         let mut vm = running(cx, &self.vm.id).await?;
-        let volumes = adopt_volumes(cx, &vm).await?;
-        let mut volume_tags = tags::rendered(self.volume_tags, &Late::new(cx, Some(self.source)))?;
-        volume_tags.extend(tags::own(cx));
-        tags::set(cx, &volumes, volume_tags).await?;
+        let volumes = adopt_volumes(cx, &vm, self.volumes).await?;
+        self.tag(cx, &volumes).await?;
         if let Some(id) = &self.public_ip.id {
             let link = LinkPublicIp {
                 public_ip_id: Some(id.clone()),
@@ -77,7 +96,32 @@ impl Step for WaitForVm<'_> {
             private_ip: vm.private_ip,
             public_dns: vm.public_dns_name,
             private_dns: vm.private_dns_name,
+            volumes,
         })
+    }
+}
+
+impl WaitForVm<'_> {
+    async fn tag(&self, cx: &Cx, volumes: &[AttachedVolume]) -> Result<(), StepError> {
+        let late = Late::new(cx, Some(self.source));
+        let mut common = tags::rendered(self.volume_tags, &late)?;
+        common.extend(tags::own(cx));
+        let ids: Vec<String> = volumes.iter().map(|volume| volume.id.clone()).collect();
+        tags::set(cx, &ids, common).await?;
+        for plan in self.volumes.iter().filter(|plan| !plan.tags.is_empty()) {
+            let own: Vec<String> = volumes
+                .iter()
+                .filter(|volume| volume.device == plan.device_name)
+                .map(|volume| volume.id.clone())
+                .collect();
+            // Whether it is finished is fournil's to say.
+            let mut wanted = tags::rendered(&plan.tags, &late)?;
+            wanted.retain(|tag| {
+                ![tags::RUN_TAG, tags::BUILD_TAG, tags::ARTIFACT_TAG].contains(&tag.key.as_str())
+            });
+            tags::set(cx, &own, wanted).await?;
+        }
+        Ok(())
     }
 }
 

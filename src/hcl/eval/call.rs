@@ -4,14 +4,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Errors, Evaluated, Evaluator, Scope, unknown, wrong};
-use crate::{
-    hcl::{
-        Cause, Data, Span, Type, Value,
-        ast::{Call, Expr, Kind},
-        functions::{self, Arguments, Failure, Function, Parameter},
-        parse::{Offsets, parse_template},
-    },
-    template::or_did_you_mean,
+use crate::hcl::{
+    Cause, Data, Span, Type, Value,
+    ast::{Call, Expr, Kind},
+    functions::{self, Arguments, Failure, Function, Parameter},
+    parse::{Offsets, parse_template},
+    suggest::or_did_you_mean,
 };
 
 /// Functions that see their arguments unevaluated, or evaluate something themselves.
@@ -168,6 +166,10 @@ impl Evaluator<'_> {
         let constant =
             |expr: &Expr| self.eval(expr, scope).map_err(|Errors(mut errors)| errors.swap_remove(0));
         let wanted = Type::of_expression(wanted, &constant)?;
+        // What a part becomes shows once it is known, and for a set how many there are.
+        if let Some(cause) = value.waits_for().filter(|_| wanted != Type::Any) {
+            return Ok(unknown(cause, value.holds_sensitive()));
+        }
         wanted.convert(value).map_err(|message| wrong(span, message))
     }
 
@@ -292,6 +294,6 @@ fn unknown_function(name: &str) -> String {
     let known = functions::all().keys().copied().chain(SPECIAL);
     format!(
         "there is no function `{name}`; {}",
-        or_did_you_mean(name, known, "see docs/templates.md for the functions there are")
+        or_did_you_mean(name, known, "see docs/hcl2.md for the functions there are")
     )
 }

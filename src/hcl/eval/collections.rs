@@ -72,14 +72,17 @@ impl Evaluator<'_> {
         let mut list = Vec::new();
         let mut object: BTreeMap<String, Value> = BTreeMap::new();
         let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        // What decides which items there are, and under which names, shows in the result.
+        let mut marks = collection.sensitive;
         for (key, value) in items {
             let bound = bind(&each.names, key, value);
             let scope = Scope { above: Some(scope), bound: &bound };
             if let Some(condition) = &each.condition {
                 let decides = self.eval(condition, &scope)?;
                 if let Data::Unknown(found) = &decides.data {
-                    return Ok(unknown(found.cause, decides.sensitive));
+                    return Ok(unknown(found.cause, marks || decides.sensitive));
                 }
+                marks |= decides.sensitive;
                 if !truth(decides, condition.span)? {
                     continue;
                 }
@@ -89,8 +92,11 @@ impl Evaluator<'_> {
                 continue;
             };
             let key = match self.key(key_expr, &scope) {
-                Ok((key, _)) => key,
-                Err(KeyError::Unknown(found)) => return Ok(found),
+                Ok((key, sensitive)) => {
+                    marks |= sensitive;
+                    key
+                }
+                Err(KeyError::Unknown(found)) => return Ok(found.marked(marks)),
                 Err(KeyError::Wrong(errors)) => return Err(errors),
             };
             let value = self.eval(&each.value, &scope)?;
@@ -110,7 +116,7 @@ impl Evaluator<'_> {
                 Value::object(groups.into_iter().map(|(key, values)| (key, Value::tuple(values))).collect())
             }
         };
-        Ok(made.marked(collection.sensitive))
+        Ok(made.marked(marks))
     }
 }
 

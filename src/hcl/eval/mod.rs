@@ -17,6 +17,7 @@ use super::{
     Cause, Data, Span, Unknown, Value,
     ast::{Expr, Kind, Step},
     deferred::Deferred,
+    suggest::or_did_you_mean,
 };
 
 /// Something wrong at a place.
@@ -165,24 +166,26 @@ impl<'a> Evaluator<'a> {
         if is_made && matches!(value.data, Data::Sequence(..) | Data::Map(..) | Data::Text(_)) {
             self.budget.made(&value).map_err(|message| wrong(expr.span, message))?;
         }
-        Ok(self.with_origin(value, expr, scope))
+        self.with_origin(value, expr, scope)
     }
 
     /// Remembers where an unknown value came from; the outermost expression wins.
-    fn with_origin(&self, mut value: Value, expr: &Expr, scope: &Scope<'_>) -> Value {
+    fn with_origin(&self, mut value: Value, expr: &Expr, scope: &Scope<'_>) -> Evaluated {
         if let Data::Unknown(unknown) = &mut value.data {
-            let names = self.names_in(expr, scope);
-            unknown.origin = Some(Arc::new(Deferred { expr: expr.clone(), names }));
+            self.budget.steps(expr.size()).map_err(|message| wrong(expr.span, message))?;
+            unknown.origin = Some(Arc::new(self.deferred(expr, scope)));
         }
-        value
+        Ok(value)
     }
 
-    /// The values of all names in an expression that are known.
-    fn names_in(&self, expr: &Expr, scope: &Scope<'_>) -> BTreeMap<String, Value> {
+    /// The expression with the values of all names in it that are known.
+    fn deferred(&self, expr: &Expr, scope: &Scope<'_>) -> Deferred {
         let mut names: BTreeMap<String, Value> = BTreeMap::new();
+        let mut bound: BTreeMap<String, Value> = BTreeMap::new();
         expr.references(&mut |name, steps, span| {
             if let Some(value) = scope.get(name) {
-                names.insert(name.to_owned(), value.clone());
+                // What is unknown of it brings its own origin.
+                bound.insert(name.to_owned(), value.clone());
                 return;
             }
             let Some(Ok((mut value, taken))) = self.names.resolve(name, steps, span) else { return };
@@ -200,7 +203,7 @@ impl<'a> Evaluator<'a> {
             }
             keep(&mut names, name, &path, value);
         });
-        names
+        Deferred { expr: expr.clone(), names, bound }
     }
 
     /// A name with what of the steps belongs to it; the rest is left to the caller.
@@ -227,7 +230,7 @@ impl<'a> Evaluator<'a> {
                 } else {
                     listed
                 };
-                let hint = crate::template::or_did_you_mean(name, known.iter().map(String::as_str), &hint);
+                let hint = or_did_you_mean(name, known.iter().map(String::as_str), &hint);
                 Err(wrong(span, format!("there is no `{name}` here; {hint}")))
             }
         }

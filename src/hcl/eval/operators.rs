@@ -15,11 +15,22 @@ impl Evaluator<'_> {
     ) -> Evaluated {
         let decides = self.eval(condition, scope)?;
         if let Data::Unknown(found) = &decides.data {
-            // What is wrong with either branch is wrong whatever comes.
-            let (then, otherwise) = (self.eval(then, scope)?, self.eval(otherwise, scope)?);
-            let causes = [&then, &otherwise].into_iter().filter_map(|value| value.waits_for());
-            let cause = causes.fold(found.cause, Cause::and);
-            return Ok(unknown(cause, decides.sensitive || then.sensitive || otherwise.sensitive));
+            let (mut cause, mut sensitive) = (found.cause, decides.sensitive);
+            match (self.eval(then, scope), self.eval(otherwise, scope)) {
+                // What is wrong with both branches is wrong whatever comes. One of them may be there for that very case.
+                (Err(Errors(mut errors)), Err(more)) => {
+                    errors.extend(more.0);
+                    return Err(Errors(errors));
+                }
+                (Err(errors), _) | (_, Err(errors)) if self.budget.is_spent() => return Err(errors),
+                (then, otherwise) => {
+                    for value in [then, otherwise].iter().flatten() {
+                        cause = value.waits_for().map_or(cause, |more| cause.and(more));
+                        sensitive |= value.holds_sensitive();
+                    }
+                }
+            }
+            return Ok(unknown(cause, sensitive));
         }
         let sensitive = decides.sensitive;
         let is_true = truth(decides, condition.span)?;

@@ -1,12 +1,10 @@
 //! Steps into values: attributes, indexes, splats.
 
 use super::{Errors, Evaluated, Evaluator, Scope, operators::number, unknown, wrong};
-use crate::{
-    hcl::{
-        Data, Span, Type, Value,
-        ast::{Expr, Kind, Step},
-    },
-    template::or_did_you_mean,
+use crate::hcl::{
+    Data, Span, Type, Value,
+    ast::{Expr, Kind, Step},
+    suggest::or_did_you_mean,
 };
 
 impl Evaluator<'_> {
@@ -64,6 +62,7 @@ fn attribute(value: &Value, name: &str, span: Span) -> Result<Value, Errors> {
     match &value.data {
         Data::Map(_, members) => match members.get(name) {
             Some(member) => Ok(member.clone().marked(value.sensitive)),
+            None if value.sensitive => Err(wrong(span, format!("there is no `{name}` in this value"))),
             None => Err(wrong(span, missing(name, members.keys().map(String::as_str)))),
         },
         Data::Null => Err(wrong(span, format!("there is no `{name}` in null"))),
@@ -100,7 +99,7 @@ pub(in crate::hcl) fn item(value: &Value, key: Value, span: Span) -> Result<Valu
             let Some(name) = key.as_text() else { return Err(wrong(span, "a key must be a text, not null")) };
             match members.get(name) {
                 Some(member) => Ok(member.clone().marked(sensitive)),
-                None if key.sensitive => Err(wrong(span, "the value has no such key")),
+                None if sensitive => Err(wrong(span, "the value has no such key")),
                 None => Err(wrong(span, missing(name, members.keys().map(String::as_str)))),
             }
         }

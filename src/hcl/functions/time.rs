@@ -1,11 +1,11 @@
 //! Moments: now, the beginning, what is some time later, and what a moment's parts are. How moments are written is for
-//! [`formatdate`](super::formatdate) and [`go_layout`](super::go_layout).
+//! [`formatdate`](super::formatdate) and [`layout`](super::layout).
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike, FixedOffset, TimeDelta, Timelike, Utc};
 
-use super::{Answer, Arguments, Failure, Function, Parameter, calendar, go_layout};
+use super::{Answer, Arguments, Failure, Function, Parameter, calendar, layout};
 use crate::hcl::Value;
 
 pub const FUNCTIONS: &[Function] = &[
@@ -14,14 +14,14 @@ pub const FUNCTIONS: &[Function] = &[
         parameters: &[],
         rest: Some(Parameter::Text),
         moves_only: false,
-        body: |args| legacy(args, |moment, layout| go_layout::format(&moment, layout)),
+        body: |args| legacy(args, layout::format),
     },
     Function {
         name: "legacy_strftime",
         parameters: &[],
         rest: Some(Parameter::Text),
         moves_only: false,
-        body: |args| legacy(args, strftime),
+        body: |args| legacy(args, layout::strftime),
     },
     Function {
         name: "rfc3339_parse",
@@ -47,7 +47,7 @@ pub const FUNCTIONS: &[Function] = &[
         parameters: &[],
         rest: None,
         moves_only: false,
-        body: |args| Ok(go_layout::format(&args.host.now(), go_layout::RFC3339).into()),
+        body: |args| Ok(layout::format(&args.host.now(), layout::RFC3339).into()),
     },
     Function {
         name: "unix_timestamp_parse",
@@ -87,61 +87,17 @@ fn parts(moment: &DateTime<FixedOffset>) -> BTreeMap<String, Value> {
 }
 
 /// The moment at which everything began, in the form that the only argument describes.
-fn legacy(args: &Arguments<'_>, format: fn(DateTime<Utc>, &str) -> String) -> Answer {
+fn legacy(args: &Arguments<'_>, format: fn(&DateTime<Utc>, &str) -> String) -> Answer {
     let moment = args.host.started();
     match args.len() {
-        0 => Ok(go_layout::format(&moment, go_layout::RFC3339).into()),
+        0 => Ok(layout::format(&moment, layout::RFC3339).into()),
         1 => {
             // `%A` becomes `Wednesday`, the longest there is for its length.
             args.room(args.text(0).len().saturating_mul(5))?;
-            Ok(format(moment, args.text(0)).into())
+            Ok(format(&moment, args.text(0)).into())
         }
         many => Err(format!("takes no argument or one, not {many}").into()),
     }
-}
-
-/// Writes a moment in the way of C's `strftime`. What is not known is left as it is.
-fn strftime(moment: DateTime<Utc>, form: &str) -> String {
-    let mut text = String::new();
-    let mut rest = form;
-    while let Some((before, after)) = rest.split_once('%') {
-        text.push_str(before);
-        let mut letters = after.chars();
-        let Some(letter) = letters.next() else {
-            text.push('%');
-            return text;
-        };
-        rest = letters.as_str();
-        let layout = match letter {
-            'a' => "Mon",
-            'A' => "Monday",
-            'b' => "Jan",
-            'B' => "January",
-            'd' => "02",
-            'H' => "15",
-            'I' => "03",
-            'j' => "002",
-            'L' => ".000",
-            'm' => "01",
-            'M' => "04",
-            'p' => "PM",
-            'S' => "05",
-            'y' => "06",
-            'Y' => "2006",
-            'z' => "-0700",
-            'Z' => "MST",
-            other => {
-                if other != '%' {
-                    text.push('%');
-                }
-                text.push(other);
-                continue;
-            }
-        };
-        text.push_str(&go_layout::format(&moment, layout));
-    }
-    text.push_str(rest);
-    text
 }
 
 fn time_add(args: &Arguments<'_>) -> Answer {

@@ -3,22 +3,17 @@
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 
 use super::{
-    config::{Config, only},
+    config::{Config, only, only_or_blocks},
     names::{Known, Values},
-    options::{Bound, Opened, Reader},
+    options::{Bound, Opened, Reader, add_block, is_block},
     provisioners::{self, Entry},
 };
 use crate::{
-    domain::{
-        Capability, RunPlan,
-        plan::{Builder, Communicator},
-        post_processor::PostProcessor,
-        problem::FieldProblem,
-    },
+    domain::{Capability, RunPlan, post_processor::PostProcessor, problem::FieldProblem},
     hcl::{Block, Body, Span, Value, ast},
     template::{
         json::{
-            comma_separated, matches,
+            comma_separated,
             reader::{Kind, Node},
         },
         options::{
@@ -28,8 +23,19 @@ use crate::{
         or_did_you_mean,
         render::{Effort, Renderer, functions::Facts},
         request::BuildRequest,
+        selection::{chosen, matches_any},
     },
 };
+
+/// The blocks that a build has.
+const BLOCKS: [&str; 6] = [
+    "source",
+    "provisioner",
+    "error-cleanup-provisioner",
+    "post-processor",
+    "post-processors",
+    "hcp_packer_registry",
+];
 
 /// What runs are made with.
 pub(super) struct Baker<'a> {
@@ -51,8 +57,6 @@ struct Use<'a> {
     type_name: String,
     /// `source.name`: of the source, or what the build calls it.
     name: String,
-    /// The source's own name, which `only` and `override` may use too.
-    own_name: String,
     kind: BuilderKind,
     source: &'a Body,
     /// The options that the build adds.
@@ -91,12 +95,12 @@ impl<'a> Baker<'a> {
             );
             return Vec::new();
         }
-        let excepted: Vec<String> = builds
-            .iter()
-            .flat_map(|build| build.chains.iter().flatten())
-            .flat_map(Entry::own_names)
-            .collect();
-        let chosen = self.chosen(&taken, &excepted, request_errors);
+        let excepted: Vec<String> =
+            builds.iter().flat_map(|build| build.chains.iter().flatten()).map(Entry::own_name).collect();
+        let names: Vec<&str> = taken.iter().map(String::as_str).collect();
+        let excepted: Vec<&str> = excepted.iter().map(String::as_str).collect();
+        let chosen = chosen(self.request, &names, &excepted, request_errors);
+        let chosen: Vec<&str> = chosen.into_iter().filter_map(|index| names.get(index).copied()).collect();
         let mut runs = Vec::new();
         for build in &builds {
             for source in build.uses.iter().filter(|source| chosen.contains(&source.run.as_str())) {
@@ -113,7 +117,8 @@ impl<'a> Baker<'a> {
         notices: &mut Vec<String>,
     ) -> Option<Build<'a>> {
         let body = &block.body;
-        only(body, "build", &["name", "description", "sources"], &mut self.reader.wrong.borrow_mut());
+        let known = ["name", "description", "sources"];
+        only_or_blocks(body, "build", &known, &BLOCKS, &mut self.reader.wrong.borrow_mut());
         let name = match body.attribute("name") {
             None => "",
             Some(attribute) => match &attribute.expr.kind {
@@ -156,9 +161,10 @@ impl<'a> Baker<'a> {
             reader.wrong(block.name_span, format!("a build has at most {most} provisioners"));
             return None;
         }
-        let names: Vec<String> = build.uses.iter().flat_map(Use::names).collect();
+        let names: Vec<String> = build.uses.iter().map(Use::full_name).collect();
+        let overridden: Vec<&str> = build.uses.iter().map(|source| source.name.as_str()).collect();
         for entry in build.provisioners.iter().chain(&build.cleanup).chain(build.chains.iter().flatten()) {
-            provisioners::check_names(entry, &names, notices);
+            provisioners::check_names(entry, &names, &overridden, notices);
         }
         Some(build)
     }
@@ -172,17 +178,9 @@ impl<'a> Baker<'a> {
         notices: &mut Vec<String>,
     ) {
         let labels = usize::from(!matches!(opened.name.as_str(), "post-processors" | "hcp_packer_registry"));
-        let is_known = [
-            "source",
-            "provisioner",
-            "error-cleanup-provisioner",
-            "post-processor",
-            "post-processors",
-            "hcp_packer_registry",
-        ];
-        if !is_known.contains(&opened.name.as_str()) {
-            let listed = format!("known are {}", comma_separated(&is_known[..5]));
-            let hint = or_did_you_mean(&opened.name, is_known, &listed);
+        if !BLOCKS.contains(&opened.name.as_str()) {
+            let listed = format!("known are {}", comma_separated(&BLOCKS[..5]));
+            let hint = or_did_you_mean(&opened.name, BLOCKS, &listed);
             reader.wrong(opened.name_span, format!("a build has no block `{}`; {hint}", opened.name));
             return;
         }
@@ -281,19 +279,15 @@ impl<'a> Baker<'a> {
             return None;
         }
         // Two builds may use the same source; their runs must be told apart.
-        let before = taken.iter().filter(|other| **other == run).count();
-        taken.push(run.clone());
-        if before > 0 {
-            run = format!("{run}-{}", before + 1);
-            if let Some(last) = taken.last_mut() {
-                last.clone_from(&run);
-            }
+        if taken.contains(&run) {
+            let numbered = (2..=taken.len() + 2).map(|number| format!("{run}-{number}"));
+            run = numbered.into_iter().find(|name| !taken.contains(name)).unwrap_or(run);
         }
+        taken.push(run.clone());
         Some(Use {
             run,
             type_name: type_name.to_owned(),
             name,
-            own_name: own_name.to_owned(),
             kind,
             source: source.body,
             extra,
@@ -318,53 +312,6 @@ impl<'a> Baker<'a> {
         None
     }
 
-    /// The names of the runs that the request's `only` and `except` leave.
-    /// `post_processors`: names that `except` may have too.
-    fn chosen<'n>(
-        &self,
-        names: &'n [String],
-        post_processors: &[String],
-        request_errors: &mut Vec<FieldProblem>,
-    ) -> Vec<&'n str> {
-        let request = self.request;
-        let mut wrong = |option: &str, index: Option<usize>, detail: String| {
-            let pointer = index.map_or(format!("/{option}"), |index| format!("/{option}/{index}"));
-            request_errors.push(FieldProblem {
-                pointer: request.option_pointer(&pointer),
-                ..FieldProblem::new(detail)
-            });
-        };
-        let mut is_known = true;
-        for (option, patterns) in [("only", &request.only), ("except", &request.except)] {
-            for (index, pattern) in patterns.iter().enumerate() {
-                let is_post_processor = option == "except" && post_processors.contains(pattern);
-                if is_post_processor || names.iter().any(|name| matches(pattern, name)) {
-                    continue;
-                }
-                is_known = false;
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let listed = format!("the builds are called {}", comma_separated(&names));
-                let hint = or_did_you_mean(pattern, names.iter().copied(), &listed);
-                wrong(
-                    option,
-                    Some(index),
-                    format!("`{option}` names the build `{pattern}`, which does not exist; {hint}"),
-                );
-            }
-        }
-        let any = |patterns: &[String], name: &str| patterns.iter().any(|pattern| matches(pattern, name));
-        let chosen: Vec<&str> = names
-            .iter()
-            .map(String::as_str)
-            .filter(|name| request.only.is_empty() || any(&request.only, name))
-            .filter(|name| !any(&request.except, name))
-            .collect();
-        if chosen.is_empty() && !names.is_empty() && is_known {
-            wrong("except", None, "`only` and `except` together leave no build".to_owned());
-        }
-        chosen
-    }
-
     fn run(&self, build: &Build<'a>, source: &Use<'a>) -> Option<RunPlan> {
         let names: Values = [("name", &source.name), ("type", &source.type_name)]
             .map(|(key, value)| (key.to_owned(), Value::from(value.as_str())))
@@ -386,48 +333,41 @@ impl<'a> Baker<'a> {
             secrets: &secrets,
             allowed: self.allowed,
         };
+        let deferred_before = reader.deferred.borrow().len();
         let node = self.options(source, &reader);
-        let applies = |entry: &&Entry<'a>| entry.applies_to(&source.names());
-        let builder = match source.kind {
-            BuilderKind::Bsu => {
-                let fields = Fields::new(&reading, &node, String::new());
-                let plan = options::bsu(&fields);
-                if matches!(plan.communicator, Communicator::None)
-                    && build.provisioners.iter().any(|entry| applies(&entry))
-                    && fields.filled("communicator").as_deref() == Some("none")
-                {
-                    fields.fail("communicator", "with the communicator `none` there can be no provisioners");
-                }
-                Some(Builder::OscBsu(Box::new(plan)))
-            }
-            BuilderKind::NotYet => {
-                let detail =
-                    format!("the builder `{}` is not supported yet; `outscale-bsu` is", source.type_name);
-                self.findings.not_yet("", source.span.start, detail);
-                None
-            }
-        };
+        let applies = |entry: &&Entry<'a>| entry.applies_to(&source.full_name());
+        let fields = Fields::new(&reading, &node, String::new());
+        let is_provisioned = build.provisioners.iter().any(|entry| applies(&entry));
+        let builder = options::builder(source.kind, &fields, is_provisioned);
+        if builder.is_none() {
+            let detail = format!("the builder `{}` is not supported yet", source.type_name);
+            self.findings.not_yet("", source.span.start, detail);
+        }
         let in_vm = Reader { known: Known { has_vm: true, ..known }, ..reader };
         let provisioners = build
             .provisioners
             .iter()
             .filter(applies)
-            .filter_map(|entry| entry.for_run(&in_vm, &reading, &source.names()))
+            .filter_map(|entry| entry.for_run(&in_vm, &reading, &source.name))
             .collect();
         let error_cleanup = build
             .cleanup
             .as_ref()
             .filter(|entry| applies(entry))
-            .and_then(|entry| entry.for_run(&in_vm, &reading, &source.names()));
+            .and_then(|entry| entry.for_run(&in_vm, &reading, &source.name));
         let post_processors = self.post_processors(build, source, &in_vm, &reading);
         secrets.into_inner().iter().for_each(|secret: &String| reader.keep_secret(secret));
         let builder = builder?;
         if !post_processors.is_empty() && !builder.makes_artifact() {
-            self.findings.notice(format!(
-                "the post-processors of `{}` do not run: with `skip_create_omi` there is no artifact",
-                source.run
-            ));
+            self.findings
+                .notice(format!("the post-processors of `{}` do not run: there is no artifact", source.run));
         }
+        // Its own, and those of provisioners that were read for an earlier run.
+        let all = reader.deferred.borrow();
+        let entries = build.provisioners.iter().chain(&build.cleanup).filter(applies);
+        let numbers = entries.flat_map(Entry::deferred).chain(deferred_before..all.len());
+        let deferred = numbers.filter_map(|number| Some((number, all.get(number)?.clone()))).collect();
+        let packer_type = (source.type_name != builder.kind()).then(|| source.type_name.clone());
         Some(RunPlan {
             name: source.run.clone(),
             builder,
@@ -435,8 +375,9 @@ impl<'a> Baker<'a> {
             provisioners,
             error_cleanup,
             packer_name: Some(source.name.clone()),
+            packer_type,
+            deferred,
             // Filled in once all is read.
-            deferred: Vec::new(),
             needs_data: false,
             secrets: Vec::new(),
         })
@@ -450,11 +391,11 @@ impl<'a> Baker<'a> {
         reader: &Reader<'_>,
         reading: &Reading<'_>,
     ) -> Vec<Vec<PostProcessor>> {
-        let names = source.names();
+        let name = source.full_name();
         let of_chain = |chain: &Vec<Entry<'a>>| -> Vec<PostProcessor> {
-            let own = chain.iter().filter(|entry| entry.applies_to(&names));
+            let own = chain.iter().filter(|entry| entry.applies_to(&name));
             let read = own.filter_map(|entry| entry.post_processor(reader, reading));
-            read.take_while(|read| !self.request.except.contains(&read.name)).collect()
+            read.take_while(|read| !matches_any(&self.request.except, &read.name)).collect()
         };
         build.chains.iter().map(of_chain).filter(|chain| !chain.is_empty()).collect()
     }
@@ -466,19 +407,14 @@ impl<'a> Baker<'a> {
             for member in reader.members(extra.body, &extra.bound, &["name"]) {
                 match members.iter_mut().find(|other| other.name == member.name) {
                     None => members.push(member),
-                    Some(other) => match (&mut other.value.kind, member.value.kind) {
-                        // Blocks add up.
-                        (Kind::Array(objects), Kind::Array(more))
-                            if source.source.attribute(&member.name).is_none()
-                                && extra.body.attribute(&member.name).is_none() =>
-                        {
-                            objects.extend(more);
-                        }
-                        _ => reader.wrong(
-                            Span::new(member.at, member.at),
-                            format!("`{}` is set in the source already; set it in one place", member.name),
-                        ),
-                    },
+                    // Blocks add up.
+                    Some(other) if is_block(source.source, other) && is_block(extra.body, &member) => {
+                        add_block(other, member.value);
+                    }
+                    Some(_) => reader.wrong(
+                        Span::new(member.at, member.at),
+                        format!("`{}` is set in the source already; set it in one place", member.name),
+                    ),
                 }
             }
         }
@@ -487,12 +423,8 @@ impl<'a> Baker<'a> {
 }
 
 impl Use<'_> {
-    /// What `only`, `except` and `override` may call it.
-    fn names(&self) -> Vec<String> {
-        let mut names = vec![self.name.clone(), format!("{}.{}", self.type_name, self.name)];
-        if self.own_name != self.name {
-            names.push(format!("{}.{}", self.type_name, self.own_name));
-        }
-        names
+    /// What `only` and `except` of a provisioner or post-processor call it.
+    fn full_name(&self) -> String {
+        format!("{}.{}", self.type_name, self.name)
     }
 }

@@ -61,8 +61,9 @@ pub(super) fn collect<'a>(files: &'a [File], wrong: &mut Vec<Diagnostic>) -> Con
             wrong.push(Diagnostic {
                 span: attribute.name_span,
                 message: format!(
-                    "`{}` cannot stand at the top of a template; only blocks can",
-                    attribute.name
+                    "`{}` cannot stand at the top of a template; {}",
+                    attribute.name,
+                    or_did_you_mean(&attribute.name, TOP, "only blocks can")
                 ),
             });
         }
@@ -289,6 +290,17 @@ fn variable<'a>(block: &'a Block, wrong: &mut Vec<Diagnostic>) -> Variable<'a> {
 
 /// Notes attributes that a block does not have.
 pub(super) fn only(body: &Body, block: &str, known: &[&str], wrong: &mut Vec<Diagnostic>) {
+    only_or_blocks(body, block, known, &[], wrong);
+}
+
+/// The same for a block that has blocks in it, too: in JSON one whose name is wrong looks like an attribute.
+pub(super) fn only_or_blocks(
+    body: &Body,
+    block: &str,
+    known: &[&str],
+    blocks: &[&str],
+    wrong: &mut Vec<Diagnostic>,
+) {
     for attribute in &body.attributes {
         if !known.contains(&attribute.name.as_str()) {
             let listed = match known {
@@ -298,7 +310,8 @@ pub(super) fn only(body: &Body, block: &str, known: &[&str], wrong: &mut Vec<Dia
                     known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
                 ),
             };
-            let hint = or_did_you_mean(&attribute.name, known.iter().copied(), &listed);
+            let meant = known.iter().chain(blocks).copied();
+            let hint = or_did_you_mean(&attribute.name, meant, &listed);
             wrong.push(Diagnostic {
                 span: attribute.name_span,
                 message: format!("a block `{block}` has no `{}`; {hint}", attribute.name),

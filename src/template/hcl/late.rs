@@ -7,7 +7,7 @@ use chrono::Utc;
 
 use super::world::Unpacked;
 use crate::{
-    hcl::{Budget, Data, Deferred, Errors, Evaluator, Type, Value},
+    hcl::{Budget, Data, Deferred, Errors, Type, Value},
     template::render::{DEFERRED, LateData},
 };
 
@@ -17,6 +17,14 @@ const LONGEST: usize = 1 << 20;
 /// What stands in a text for the deferred expression of this number.
 pub(super) fn placeholder(number: usize) -> String {
     format!("{{{{{DEFERRED} {number}}}}}")
+}
+
+/// Whether a text of the template has the word in it that stands for an expression, in whatever form.
+pub(super) fn names_deferred(text: &str) -> bool {
+    text.split("{{").skip(1).any(|inside| {
+        let action = inside.split("}}").next().unwrap_or_default();
+        action.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == DEFERRED)
+    })
 }
 
 /// Evaluates the deferred expressions of a text and puts their values into it; `secret` hears of those that are sensitive.
@@ -42,7 +50,7 @@ pub fn fill_in<'t>(
         let number: usize =
             inside[..end].trim().parse().map_err(|_| format!("`{DEFERRED}` takes a number"))?;
         let deferred =
-            data.deferred.get(number).ok_or_else(|| format!("there is no deferred expression {number}"))?;
+            data.deferred.get(&number).ok_or_else(|| format!("there is no deferred expression {number}"))?;
         filled.push_str(&evaluate(deferred, data, secret)?);
         if filled.len() > LONGEST {
             return Err(format!("the text has more than {LONGEST} bytes"));
@@ -54,20 +62,13 @@ pub fn fill_in<'t>(
 }
 
 fn evaluate(deferred: &Deferred, data: &LateData, secret: &mut dyn FnMut(&str)) -> Result<String, String> {
-    let mut names = deferred.names.clone();
-    let mut build: BTreeMap<String, Value> =
+    let build: BTreeMap<String, Value> =
         data.generated.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
-    // The name of the build block was known before.
-    if let Some(known) = names.get("build").and_then(Value::members) {
-        build.extend(known.clone());
-    }
-    names.insert("build".to_owned(), Value::object(build));
     let world = Unpacked { folder: data.files.as_deref(), now: Utc::now() };
     let budget = Budget::default();
-    let value =
-        Evaluator::new(&names, &world, &budget).evaluate(&deferred.expr).map_err(|Errors(errors)| {
-            errors.into_iter().map(|error| error.message).collect::<Vec<_>>().join("; ")
-        })?;
+    let value = deferred.evaluate("build", &build, &world, &budget).map_err(|Errors(errors)| {
+        errors.into_iter().map(|error| error.message).collect::<Vec<_>>().join("; ")
+    })?;
     let value = Type::Text.convert(value)?;
     value.sensitive_texts(secret);
     match value.data {

@@ -36,7 +36,8 @@ pub(super) fn resolve(
     data: &mut BTreeMap<(String, String), Value>,
     reader: &Reader<'_>,
 ) -> Values {
-    let mut locals = Values::new();
+    // Those in a circle, and those that cannot be evaluated, stay unknown: nothing else follows from the one error.
+    let mut locals: Values = config.locals.keys().map(|name| (name.clone(), Value::unknown(DATA))).collect();
     for key in config.data.keys() {
         data.entry(key.clone()).or_insert_with(|| Value::unknown(DATA));
     }
@@ -45,7 +46,7 @@ pub(super) fn resolve(
         let Some(local) = config.locals.get(&name) else { continue };
         let known = Known { locals: Some(&locals), data: Some(&*data), ..reader.known };
         let reader = Reader { known, ..*reader };
-        let value = reader.value(local.expr, &Bound::new()).unwrap_or_else(Value::null);
+        let Some(value) = reader.value(local.expr, &Bound::new()) else { continue };
         let is_sensitive = local.sensitive.is_some_and(|expr| {
             let value = reader.value(expr, &Bound::new());
             match value.map(|value| value.data) {
@@ -119,7 +120,6 @@ fn order(config: &Config<'_>, reader: &Reader<'_>) -> Vec<Item> {
         }
     }
     ordered.retain(|item| !in_circle.contains(item));
-    // What is left out still has a name.
     ordered
 }
 

@@ -32,6 +32,7 @@ use self::{
 };
 use super::{
     BuildRequest, ContextFolder, ParseContext, Parsed,
+    json::redact::Redactor,
     options::fields::Findings,
     render::{Effort, Renderer, functions::Facts},
 };
@@ -84,13 +85,15 @@ fn read(
         // What is declared in a file that cannot be read would be missed everywhere.
         None
     };
-    let Noted { wrong, secrets, findings, errors, mut notices, deferred } = noted;
+    let Noted { wrong, secrets, findings, errors, mut notices, .. } = noted;
     let (found, more) = findings.into_parts();
     let (wrong, errors) = (wrong.into_inner(), errors.into_inner());
-    let Some(read) = read.filter(|_| wrong.is_empty() && found.is_empty() && errors.is_empty()) else {
-        return Err(problem::problem(&loaded.sources, wrong, found, errors, cx.limits.max_errors));
-    };
     let secrets = lines_too(secrets.into_inner());
+    let Some(read) = read.filter(|_| wrong.is_empty() && found.is_empty() && errors.is_empty()) else {
+        let redactor = Redactor::new(secrets.iter().map(String::as_str));
+        let problem = problem::problem(request, &loaded.sources, wrong, found, errors, cx.limits.max_errors);
+        return Err(problem::without_secrets(problem, &redactor));
+    };
     let sensitive: Vec<&str> = config
         .variables
         .iter()
@@ -98,9 +101,7 @@ fn read(
         .map(|(name, _)| name.as_str())
         .collect();
     let redacted_template = redact::redact(&loaded, &sensitive, &secrets);
-    let deferred = deferred.into_inner();
     let runs = read.runs.into_iter().map(|run| RunPlan {
-        deferred: deferred.clone(),
         needs_data: read.needs_data,
         secrets: secrets.iter().map(|secret| SecretString::from(secret.as_str())).collect(),
         ..run

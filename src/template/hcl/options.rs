@@ -4,16 +4,19 @@
 use std::{cell::RefCell, sync::Arc};
 
 use super::{
-    late::placeholder,
+    late::{names_deferred, placeholder},
     names::{BUILD, DATA, Known},
     world::World,
 };
 use crate::{
     hcl::{
-        Block, Body, Budget, Data, Deferred, Diagnostic, Errors, Evaluator, Label, Span, Value,
+        Block, Body, Budget, Data, Deferred, Diagnostic, Errors, Evaluator, Label, SequenceKind, Span, Value,
         ast::{Expr, Kind as ExprKind, Part},
     },
-    template::json::reader::{Kind, Member, Node},
+    template::{
+        json::reader::{Kind, Member, Node},
+        render::DEFERRED,
+    },
 };
 
 /// Names that `dynamic` blocks bind, with their values.
@@ -106,11 +109,7 @@ impl<'a> Reader<'a> {
                     at: block.name_span.start,
                     value: Node { at: block.name_span.start, kind: Kind::Array(vec![object]) },
                 }),
-                Some(Member { value: Node { kind: Kind::Array(objects), .. }, .. })
-                    if body.attribute(&block.name).is_none() =>
-                {
-                    objects.push(object);
-                }
+                Some(member) if is_block(body, member) => add_block(member, object),
                 Some(_) => self.wrong(
                     block.name_span,
                     format!(
@@ -184,6 +183,10 @@ impl<'a> Reader<'a> {
         };
         let Some(collection) = self.value(&for_each.expr, bound) else { return };
         let items: Vec<(Value, Value)> = match &collection.data {
+            // An item of a set has no number.
+            Data::Sequence(SequenceKind::Set, items) => {
+                items.iter().map(|item| (item.clone(), item.clone())).collect()
+            }
             Data::Sequence(_, items) => items
                 .iter()
                 .enumerate()
@@ -249,7 +252,10 @@ impl<'a> Reader<'a> {
             Data::Null => Kind::Null,
             Data::Bool(value) => Kind::Bool(*value),
             Data::Number(number) => Kind::Number(number.to_string()),
-            Data::Text(text) => Kind::String(text.to_string()),
+            Data::Text(text) => {
+                self.refuse_deferred(text, span);
+                Kind::String(text.to_string())
+            }
             Data::Sequence(_, items) => {
                 let exprs = match expr.map(|expr| &expr.kind) {
                     Some(ExprKind::List(exprs)) if exprs.len() == items.len() => Some(exprs),
@@ -290,7 +296,7 @@ impl<'a> Reader<'a> {
             }
             Data::Unknown(unknown) if unknown.cause.includes(DATA) => Kind::Unknown,
             Data::Unknown(unknown) => match &unknown.origin {
-                Some(origin) => Kind::String(self.deferred_text(origin)),
+                Some(origin) => Kind::String(self.deferred_text(origin, span)),
                 None => Kind::Unknown,
             },
         };
@@ -299,27 +305,77 @@ impl<'a> Reader<'a> {
 
     /// The text of an expression that waits for the VM, with what is known of it settled: an entry `NAME=${build.Host}`
     /// must still be seen to begin with `NAME=`.
-    fn deferred_text(&self, origin: &Deferred) -> String {
-        let defer = |expr: &Expr| {
-            let mut deferred = self.deferred.borrow_mut();
-            deferred.push(Deferred { expr: expr.clone(), names: origin.names.clone() });
-            placeholder(deferred.len() - 1)
-        };
+    fn deferred_text(&self, origin: &Deferred, span: Span) -> String {
+        let defer = |expr: &Expr| self.defer(Deferred { expr: expr.clone(), ..origin.clone() });
         let ExprKind::Template(parts) = &origin.expr.kind else { return defer(&origin.expr) };
-        let known = Evaluator::new(&origin.names, self.world, self.budget);
+        let bound: Bound =
+            origin.bound.iter().map(|(name, value)| (Arc::from(name.as_str()), value.clone())).collect();
+        // The text without what is evaluated later.
+        let mut known = String::new();
+        let mut settle = |text: String| {
+            known.push_str(&text);
+            text
+        };
         let texts = parts.iter().map(|part| match part {
-            Part::Text(text) => text.to_string(),
-            Part::Value(expr) => match known.evaluate(expr).ok().map(|value| value.data) {
-                Some(Data::Text(text)) => text.to_string(),
-                Some(Data::Number(number)) => number.to_string(),
-                Some(Data::Bool(value)) => value.to_string(),
-                _ => defer(expr),
-            },
+            Part::Text(text) => settle(text.to_string()),
+            Part::Value(expr) => {
+                match self.evaluator().evaluate_with(expr, &bound).ok().map(|value| value.data) {
+                    Some(Data::Text(text)) => settle(text.to_string()),
+                    Some(Data::Number(number)) => settle(number.to_string()),
+                    Some(Data::Bool(value)) => settle(value.to_string()),
+                    _ => defer(expr),
+                }
+            }
             Part::If { .. } | Part::For { .. } => defer(&Expr::new(
                 origin.expr.span,
                 ExprKind::Template(vec![Part::Text("".into()), part.clone()]),
             )),
         });
-        texts.collect()
+        let text = texts.collect();
+        self.refuse_deferred(&known, span);
+        text
+    }
+
+    /// What stands for an expression that waits must not come from the template itself.
+    fn refuse_deferred(&self, text: &str, span: Span) {
+        if names_deferred(text) {
+            self.wrong(span, format!("there is no function `{DEFERRED}`"));
+        }
+    }
+
+    /// Notes an expression for when the VM runs; answers what stands for it in a text.
+    fn defer(&self, deferred: Deferred) -> String {
+        let mut all = self.deferred.borrow_mut();
+        if let Err(message) = self.budget.late(&deferred) {
+            self.wrong(deferred.expr.span, message);
+            return String::new();
+        }
+        all.push(deferred);
+        placeholder(all.len() - 1)
+    }
+}
+
+/// Whether a member of a body is a block, or several. In JSON what looks like one is one.
+pub(super) fn is_block(body: &Body, member: &Member) -> bool {
+    match &member.value.kind {
+        _ if body.attribute(&member.name).is_none() => true,
+        Kind::Object(_) => body.is_json,
+        Kind::Array(items) => body.is_json && items.iter().all(|item| matches!(item.kind, Kind::Object(_))),
+        _ => false,
+    }
+}
+
+/// Adds a block, or several, to those of a member.
+pub(super) fn add_block(member: &mut Member, block: Node) {
+    let more = match block.kind {
+        Kind::Array(blocks) => blocks,
+        kind => vec![Node { at: block.at, kind }],
+    };
+    match &mut member.value.kind {
+        Kind::Array(blocks) => blocks.extend(more),
+        only => {
+            let first = Node { at: member.value.at, kind: std::mem::replace(only, Kind::Null) };
+            *only = Kind::Array(std::iter::once(first).chain(more).collect());
+        }
     }
 }

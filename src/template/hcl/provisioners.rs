@@ -1,17 +1,21 @@
 //! The provisioners and post-processors of a build: for which sources each is, and with which options in each.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
 use super::options::{Opened, Reader};
 use crate::{
     domain::{post_processor::PostProcessor, provisioner::Provisioner},
     hcl::{Body, ast},
     template::{
-        json::reader::{Kind, Member, Node},
+        json::{
+            comma_separated,
+            reader::{Kind, Member, Node},
+        },
         options::{
             self,
             fields::{Fields, Reading},
         },
+        or_did_you_mean,
     },
 };
 
@@ -25,6 +29,8 @@ pub(super) struct Entry<'a> {
     depends_on_source: bool,
     /// What came of it for an earlier run, if it is the same for every run.
     read: RefCell<Option<Option<Provisioner>>>,
+    /// The deferred expressions that it used then.
+    deferred: RefCell<Range<usize>>,
 }
 
 /// Attributes that say for which runs it is.
@@ -54,21 +60,34 @@ impl<'a> Entry<'a> {
             reader.wrong(opened.name_span, "`only` and `except` are both given; give one of them");
         }
         let depends_on_source = opened.body.attribute("override").is_some() || names_source(opened.body);
-        Self { kind, opened, only, except, depends_on_source, read: RefCell::default() }
+        Self {
+            kind,
+            opened,
+            only,
+            except,
+            depends_on_source,
+            read: RefCell::default(),
+            deferred: RefCell::default(),
+        }
     }
 
-    pub(super) fn applies_to(&self, names: &[String]) -> bool {
-        let is_listed = |list: &[String]| list.iter().any(|name| names.contains(name));
+    pub(super) fn applies_to(&self, name: &str) -> bool {
+        let is_listed = |list: &[String]| list.iter().any(|listed| listed == name);
         (self.only.is_empty() || is_listed(&self.only)) && !is_listed(&self.except)
     }
 
     /// What the request may call it: its name if it has one, else its kind.
-    pub(super) fn own_names(&self) -> Vec<String> {
+    pub(super) fn own_name(&self) -> String {
         let name = self.opened.body.attribute("name").and_then(|name| match &name.expr.kind {
             ast::Kind::Text(name) => Some(name.to_string()),
             _ => None,
         });
-        vec![name.unwrap_or_else(|| self.kind.clone())]
+        name.unwrap_or_else(|| self.kind.clone())
+    }
+
+    /// The deferred expressions that it has in every run.
+    pub(super) fn deferred(&self) -> Range<usize> {
+        self.deferred.borrow().clone()
     }
 
     /// The options as a node; `type` is the kind.
@@ -95,14 +114,15 @@ impl<'a> Entry<'a> {
         &self,
         reader: &Reader<'_>,
         reading: &Reading<'_>,
-        names: &[String],
+        name: &str,
     ) -> Option<Provisioner> {
         if let Some(read) = self.read.borrow().as_ref() {
             return read.clone();
         }
         reading.renderer.take_depends_on_build();
+        let deferred = reader.deferred.borrow().len();
         let node = self.options(reader, &ABOUT);
-        let over = self.over(reader, names);
+        let over = self.over(reader, name);
         let mut fields = Fields::new(reading, &node, String::new());
         if let Some(over) = &over {
             fields.overlay(over, String::new());
@@ -111,12 +131,13 @@ impl<'a> Entry<'a> {
         drop(fields);
         if !self.depends_on_source && !reading.renderer.take_depends_on_build() {
             *self.read.borrow_mut() = Some(read.clone());
+            *self.deferred.borrow_mut() = deferred..reader.deferred.borrow().len();
         }
         read
     }
 
-    /// The options that `override` has for a run.
-    fn over(&self, reader: &Reader<'_>, names: &[String]) -> Option<Node> {
+    /// The options that `override` has for a run, under the name of its source.
+    fn over(&self, reader: &Reader<'_>, name: &str) -> Option<Node> {
         let attribute = self.opened.body.attribute("override")?;
         let value = reader.value(&attribute.expr, &self.opened.bound)?;
         let node = reader.node(Some(&attribute.expr), &value, attribute.expr.span);
@@ -124,7 +145,7 @@ impl<'a> Entry<'a> {
             reader.wrong(attribute.expr.span, "`override` must be an object of names of sources and options");
             return None;
         };
-        members.into_iter().find(|member| names.contains(&member.name)).map(|member| member.value)
+        members.into_iter().find(|member| member.name == name).map(|member| member.value)
     }
 }
 
@@ -137,14 +158,33 @@ fn names_source(body: &Body) -> bool {
     found || body.blocks.iter().any(|block| names_source(&block.body))
 }
 
-/// Says which names in `only` and `except` no source has: such a provisioner may run nowhere.
-pub(super) fn check_names(entry: &Entry<'_>, names: &[String], notices: &mut Vec<String>) {
-    for name in entry.only.iter().chain(&entry.except) {
-        if !names.contains(name) {
-            let notice = format!("`{}` names the source `{name}`, which its build does not use", entry.kind);
-            if !notices.contains(&notice) && notices.len() < 200 {
-                notices.push(notice);
-            }
+/// Says which names no source has: those in `only` and `except` are `TYPE.NAME`, those in `override` only names. What is for
+/// a name that is wrong may run nowhere.
+pub(super) fn check_names(entry: &Entry<'_>, names: &[String], plain: &[&str], notices: &mut Vec<String>) {
+    let overridden = match entry.opened.body.attribute("override").map(|over| &over.expr.kind) {
+        Some(ast::Kind::Object(members)) => members.as_slice(),
+        _ => &[],
+    };
+    let overridden = overridden.iter().filter_map(|(key, _)| match &key.kind {
+        ast::Kind::Text(name) => Some(("`override` of ", name.as_ref(), plain.to_vec())),
+        _ => None,
+    });
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let listed = entry.only.iter().chain(&entry.except).map(|name| ("", name.as_str(), names.clone()));
+    for (what, name, known) in listed.chain(overridden) {
+        if known.contains(&name) || notices.len() >= 200 {
+            continue;
+        }
+        let all = format!("its build uses {}", comma_separated(&known));
+        let meant = known.iter().find(|known| known.rsplit('.').next() == name.rsplit('.').next());
+        let hint = match meant {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => or_did_you_mean(name, known.iter().copied(), &all),
+        };
+        let notice =
+            format!("{what}`{}` names the source `{name}`, which its build does not use; {hint}", entry.kind);
+        if !notices.contains(&notice) {
+            notices.push(notice);
         }
     }
 }

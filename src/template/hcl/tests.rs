@@ -61,8 +61,10 @@ fn names(parsed: &Parsed) -> Vec<&str> {
 }
 
 fn bsu(run: &RunPlan) -> &crate::domain::plan::BsuPlan {
-    let Builder::OscBsu(plan) = &run.builder;
-    plan
+    match &run.builder {
+        Builder::OscBsu(plan) => plan,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The lines of all inline scripts of a run.

@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     config::{Config, Variable},
     load::{File, Loaded},
-    names::{Known, Values},
+    names::{DATA, Known, Values},
     options::{Bound, Reader},
 };
 use crate::{
     domain::problem::FieldProblem,
     hcl::{
-        Data, Diagnostic, Errors, Evaluator, Offsets, Type, Value,
+        Data, Diagnostic, Errors, Evaluator, Offsets, Span, Type, Value,
         ast::{Expr, Kind},
         parse_expression,
     },
@@ -24,13 +24,29 @@ const PREFIX: &str = "PKR_VAR_";
 /// Where a value comes from.
 #[derive(Clone, Copy)]
 enum Given<'a> {
-    /// A text: of the environment, or of the request.
-    Text(&'a str),
+    /// A text, and where it stands in the request.
+    Text(&'a str, Where<'a>),
     /// An expression of a file.
     File(&'a Expr),
 }
 
-/// Finds the value of every declared variable. What is wrong is noted, and the variable null.
+/// Where the request has a text.
+#[derive(Clone, Copy)]
+enum Where<'a> {
+    Environment(&'a str),
+    Variables(&'a str),
+}
+
+impl Where<'_> {
+    fn pointer(self) -> String {
+        match self {
+            Self::Environment(name) => format!("/env/{}", pointer_token(name)),
+            Self::Variables(name) => format!("/variables/{}", pointer_token(name)),
+        }
+    }
+}
+
+/// Finds the value of every declared variable. What is wrong is noted.
 pub(super) fn resolve(
     config: &Config<'_>,
     loaded: &Loaded,
@@ -44,7 +60,7 @@ pub(super) fn resolve(
         if let Some(variable) = name.strip_prefix(PREFIX)
             && config.variables.contains_key(variable)
         {
-            given.insert(variable, Given::Text(value));
+            given.insert(variable, Given::Text(value, Where::Environment(name)));
         }
     }
     for file in loaded.auto_values.iter().chain(&loaded.values) {
@@ -52,7 +68,7 @@ pub(super) fn resolve(
     }
     for (name, value) in &request.variables {
         if config.variables.contains_key(name) {
-            given.insert(name, Given::Text(value));
+            given.insert(name, Given::Text(value, Where::Variables(name)));
             continue;
         }
         let known = config.variables.keys().map(String::as_str);
@@ -67,16 +83,27 @@ pub(super) fn resolve(
     }
     let mut values = Values::new();
     for (name, variable) in &config.variables {
-        match value_of(name, variable, given.get(name.as_str()).copied(), reader) {
-            Some(value) => {
+        let found = value_of(name, variable, given.get(name.as_str()).copied(), reader);
+        let value = match found {
+            Ok(value) => {
+                value.sensitive_texts(&mut |text| reader.keep_secret(text));
                 validate(name, variable, &value, reader);
-                values.insert(name.clone(), value);
+                value
             }
-            // Null, so that nothing else follows from the one error.
-            None => {
-                values.insert(name.clone(), Value::null());
+            // Not known, so that nothing else follows from the one error.
+            Err(Wrong::InRequest(place, detail)) => {
+                request_errors.push(FieldProblem {
+                    pointer: request.option_pointer(&place.pointer()),
+                    ..FieldProblem::new(format!("the variable `{name}`: {detail}"))
+                });
+                Value::unknown(DATA)
             }
-        }
+            Err(Wrong::InTemplate(errors)) => {
+                reader.wrong.borrow_mut().extend(errors);
+                Value::unknown(DATA)
+            }
+        };
+        values.insert(name.clone(), value);
     }
     values
 }
@@ -106,21 +133,28 @@ fn from_file<'a>(
     }
 }
 
+/// Why a variable has no value.
+enum Wrong<'a> {
+    /// What the request gives cannot be it.
+    InRequest(Where<'a>, String),
+    InTemplate(Vec<Diagnostic>),
+}
+
+impl From<Diagnostic> for Wrong<'_> {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self::InTemplate(vec![diagnostic])
+    }
+}
+
 /// The value of a variable, converted and marked.
-fn value_of(
+fn value_of<'a>(
     name: &str,
     variable: &Variable<'_>,
-    given: Option<Given<'_>>,
+    given: Option<Given<'a>>,
     reader: &Reader<'_>,
-) -> Option<Value> {
+) -> Result<Value, Wrong<'a>> {
     let constant = |expr: &Expr| constant(expr, reader);
-    let of = match variable.of.map(|of| type_of(of, &constant)).transpose() {
-        Ok(of) => of,
-        Err(diagnostic) => {
-            reader.wrong(diagnostic.span, diagnostic.message);
-            return None;
-        }
-    };
+    let of = variable.of.map(|of| type_of(of, &constant)).transpose()?;
     let sensitive = match variable.sensitive.map(|expr| (expr.span, constant(expr))) {
         None => false,
         Some((_, Ok(Value { data: Data::Bool(sensitive), .. }))) => sensitive,
@@ -129,54 +163,85 @@ fn value_of(
             true
         }
     };
-    let (value, span) = match given {
-        Some(Given::File(expr)) => (constant(expr).map_err(|error| note(reader, error)).ok()?, expr.span),
-        Some(Given::Text(text)) => match of_text(text, of.as_ref()) {
-            Ok(value) => (value, variable.span),
-            Err(message) => {
-                reader.wrong(variable.span, format!("the value given for the variable `{name}`: {message}"));
-                return None;
-            }
-        },
-        None => match variable.default {
-            Some(default) => {
-                // Only here functions see the environment.
-                let names = Values::new();
-                let known = Known::variables(&names, reader.known.root);
-                let evaluated = Evaluator::new(&known, reader.world, reader.budget)
-                    .evaluate(default)
-                    .map_err(|Errors(errors)| {
-                        reader.wrong.borrow_mut().extend(errors);
-                    });
-                (evaluated.ok()?, default.span)
-            }
-            None => {
-                reader.wrong(
-                    variable.span,
-                    format!("the variable `{name}` has no default, so the request must give it a value, e.g. `-var {name}=…`"),
-                );
-                return None;
-            }
-        },
+    // Only here functions see the environment.
+    let default = |expr: &Expr| {
+        let names = Values::new();
+        let known = Known::variables(&names, reader.known.root);
+        let evaluated = Evaluator::new(&known, reader.world, reader.budget).evaluate(expr);
+        evaluated.map_err(|Errors(errors)| Wrong::InTemplate(errors))
     };
-    let converted = match &of {
-        Some(of) => of.convert(value),
-        None => Ok(value),
+    let wrong = |span: Span, message: String| Diagnostic {
+        span,
+        message: format!("the variable `{name}`: {message}"),
     };
-    match converted {
-        Ok(value) => Some(if sensitive { deep(value) } else { value }),
-        Err(message) => {
-            reader.wrong(span, format!("the variable `{name}`: {message}"));
-            None
+    let value = match (given, variable.default) {
+        (None, Some(expr)) => {
+            let wanted = of.as_ref().map_or(Wanted::Anything, Wanted::Of);
+            wanted.fit(default(expr)?).map_err(|message| wrong(expr.span, message))?
         }
-    }
-    .inspect(|value| {
-        value.sensitive_texts(&mut |text| reader.keep_secret(text));
-    })
+        (None, None) => {
+            let message = format!(
+                "the variable `{name}` has no default, so the request must give it a value, e.g. `-var {name}=…`"
+            );
+            return Err(Diagnostic { span: variable.span, message }.into());
+        }
+        (Some(given), expr) => {
+            // Without a type it is the default that says what a value must be.
+            let wanted = match (&of, expr) {
+                (Some(of), _) => Wanted::Of(of),
+                (None, Some(expr)) => Wanted::Like(default(expr)?),
+                (None, None) => Wanted::Anything,
+            };
+            match given {
+                Given::File(expr) => {
+                    wanted.fit(constant(expr)?).map_err(|message| wrong(expr.span, message))?
+                }
+                Given::Text(text, place) => of_text(text, wanted.is_text())
+                    .and_then(|value| wanted.fit(value))
+                    .map_err(|message| Wrong::InRequest(place, message))?,
+            }
+        }
+    };
+    Ok(if sensitive { deep(value) } else { value })
 }
 
-fn note(reader: &Reader<'_>, error: Diagnostic) {
-    reader.wrong(error.span, error.message);
+/// What a value must be.
+enum Wanted<'t> {
+    Of(&'t Type),
+    /// Of the kind of the default. Packer wants as many items as that has, and the same members; any will do here.
+    Like(Value),
+    Anything,
+}
+
+impl Wanted<'_> {
+    /// Whether a text that is given is taken as it is; else it is an expression.
+    const fn is_text(&self) -> bool {
+        match self {
+            Self::Of(of) => matches!(of, Type::Text | Type::Number | Type::Bool | Type::Any),
+            Self::Like(default) => !matches!(default.data, Data::Sequence(..) | Data::Map(..)),
+            Self::Anything => true,
+        }
+    }
+
+    fn fit(&self, value: Value) -> Result<Value, String> {
+        let default = match self {
+            Self::Of(of) => return of.convert(value),
+            Self::Anything => return Ok(value),
+            Self::Like(default) => default,
+        };
+        match &default.data {
+            Data::Bool(_) => Type::Bool.convert(value),
+            Data::Number(_) => Type::Number.convert(value),
+            Data::Text(_) => Type::Text.convert(value),
+            Data::Sequence(..) if value.items().is_none() && !value.is_null() => {
+                Err(format!("a list is needed, as its default is one, not {}", value.kind_name()))
+            }
+            Data::Map(..) if value.members().is_none() && !value.is_null() => {
+                Err(format!("an object is needed, as its default is one, not {}", value.kind_name()))
+            }
+            _ => Ok(value),
+        }
+    }
 }
 
 /// The same with every part of it marked, so that what is taken out of it by whatever way is marked too.
@@ -217,20 +282,17 @@ fn constant(expr: &Expr, reader: &Reader<'_>) -> Result<Value, Diagnostic> {
     })
 }
 
-/// A text as the value of a variable: taken as it is for simple types, read as an expression for all others.
-fn of_text(text: &str, of: Option<&Type>) -> Result<Value, String> {
-    match of {
-        None | Some(Type::Text | Type::Number | Type::Any) => Ok(text.into()),
-        Some(Type::Bool) => Ok(text.trim().into()),
-        Some(_) => {
-            let broken = || "it must be written as an expression, such as `[\"a\", \"b\"]`".to_owned();
-            let expr = parse_expression(text, &Offsets::fixed(0)).map_err(|_| broken())?;
-            let names = Values::new();
-            let budget = crate::hcl::Budget::default();
-            let nothing = super::world::Unpacked { folder: None, now: chrono::Utc::now() };
-            Evaluator::new(&names, &nothing, &budget).evaluate(&expr).map_err(|_| broken())
-        }
+/// A text as the value of a variable.
+fn of_text(text: &str, is_text: bool) -> Result<Value, String> {
+    if is_text {
+        return Ok(text.into());
     }
+    let broken = || "it must be written as an expression, such as `true` or `[\"a\", \"b\"]`".to_owned();
+    let expr = parse_expression(text, &Offsets::fixed(0)).map_err(|_| broken())?;
+    let names = Values::new();
+    let budget = crate::hcl::Budget::default();
+    let nothing = super::world::Unpacked { folder: None, now: chrono::Utc::now() };
+    Evaluator::new(&names, &nothing, &budget).evaluate(&expr).map_err(|_| broken())
 }
 
 /// Holds a variable's value to its `validation` blocks.

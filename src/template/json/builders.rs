@@ -10,6 +10,7 @@ use crate::{
         envelope::shorten,
         options::{BUILDERS, BuilderKind},
         render::{Renderer, Scope},
+        selection,
         suggest::or_did_you_mean,
     },
 };
@@ -113,39 +114,9 @@ impl<'a> Template<'a> {
         post_processors: &[&str],
         request_errors: &mut Vec<FieldProblem>,
     ) -> Vec<&'b BuilderEntry<'a>> {
-        let mut is_known = true;
-        for (option, patterns) in [("only", &self.request.only), ("except", &self.request.except)] {
-            for (index, pattern) in patterns.iter().enumerate() {
-                let is_step = option == "except" && post_processors.contains(&pattern.as_str());
-                if is_step || builders.iter().any(|builder| matches(pattern, &builder.name)) {
-                    continue;
-                }
-                is_known = false;
-                let names: Vec<&str> = builders.iter().map(|builder| builder.name.as_str()).collect();
-                let listed = format!("the builds are called {}", comma_separated(&names));
-                let hint = or_did_you_mean(pattern, names.iter().copied(), &listed);
-                request_errors.push(FieldProblem {
-                    pointer: self.request.option_pointer(&format!("/{option}/{index}")),
-                    ..FieldProblem::new(format!(
-                        "`{option}` names the build `{}`, which does not exist; {hint}",
-                        shorten(pattern)
-                    ))
-                });
-            }
-        }
-        let any = |patterns: &[String], name: &str| patterns.iter().any(|pattern| matches(pattern, name));
-        let chosen: Vec<_> = builders
-            .iter()
-            .filter(|builder| self.request.only.is_empty() || any(&self.request.only, &builder.name))
-            .filter(|builder| !any(&self.request.except, &builder.name))
-            .collect();
-        if chosen.is_empty() && !builders.is_empty() && is_known {
-            request_errors.push(FieldProblem {
-                pointer: self.request.option_pointer("/except"),
-                ..FieldProblem::new("`only` and `except` together leave no build")
-            });
-        }
-        chosen
+        let names: Vec<&str> = builders.iter().map(|builder| builder.name.as_str()).collect();
+        let chosen = selection::chosen(self.request, &names, post_processors, request_errors);
+        chosen.into_iter().filter_map(|index| builders.get(index)).collect()
     }
 }
 
@@ -162,33 +133,4 @@ fn shorten_list(mut words: Vec<String>) -> Vec<String> {
         words.push("…".to_owned());
     }
     words
-}
-
-/// Whether a name fits a pattern with `*` and `?`.
-pub fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut at, mut in_name) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while in_name < name.len() {
-        match pattern.get(at) {
-            Some('*') => {
-                star = Some((at, in_name));
-                at += 1;
-            }
-            Some(c) if *c == '?' || *c == name[in_name] => {
-                at += 1;
-                in_name += 1;
-            }
-            _ => match star {
-                // The last star takes one character more.
-                Some((star_at, taken)) => {
-                    star = Some((star_at, taken + 1));
-                    at = star_at + 1;
-                    in_name = taken + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[at..].iter().all(|c| *c == '*')
 }

@@ -10,7 +10,7 @@ pub mod redact;
 mod var_files;
 mod variables;
 
-pub use builders::{comma_separated, matches};
+pub use builders::comma_separated;
 pub use plan::plan;
 pub use problem::invalid_template;
 

@@ -20,17 +20,13 @@ use super::{
     var_files, variables,
 };
 use crate::{
-    domain::{
-        BuildPlan, Problem, RunPlan,
-        plan::{Builder, Communicator},
-        problem::FieldProblem,
-    },
+    domain::{BuildPlan, Problem, RunPlan, problem::FieldProblem},
     template::{
         ParseContext, Parsed,
         context::ContextFolder,
         envelope::shorten,
         options::{
-            self, BUILDERS, BuilderKind,
+            self, BUILDERS,
             fields::{Fields, Findings, Reading},
         },
         render::{
@@ -363,27 +359,14 @@ impl<'a> Template<'a> {
         for value in sensitive.iter().filter_map(|name| variables.get(name)) {
             reading.keep_secret(value);
         }
-        let plan = match builder.kind {
-            BuilderKind::Bsu => {
-                let fields = Fields::new(&reading, builder.node, builder.pointer.clone());
-                let plan = options::bsu(&fields);
-                let applies = provisioners.iter().any(|entry| entry.applies_to(&builder.name));
-                if matches!(plan.communicator, Communicator::None)
-                    && applies
-                    && fields.filled("communicator").as_deref() == Some("none")
-                {
-                    fields.fail("communicator", "with the communicator `none` there can be no provisioners");
-                }
-                Some(Builder::OscBsu(Box::new(plan)))
-            }
-            BuilderKind::NotYet => {
-                let at = builder.node.get("type").map_or(builder.node.at, |place| place.at);
-                let detail =
-                    format!("the builder `{}` is not supported yet; `osc-bsu` is", builder.type_name);
-                self.findings.not_yet(&format!("{}/type", builder.pointer), at, detail);
-                None
-            }
-        };
+        let fields = Fields::new(&reading, builder.node, builder.pointer.clone());
+        let is_provisioned = provisioners.iter().any(|entry| entry.applies_to(&builder.name));
+        let plan = options::builder(builder.kind, &fields, is_provisioned);
+        if plan.is_none() {
+            let at = builder.node.get("type").map_or(builder.node.at, |place| place.at);
+            let detail = format!("the builder `{}` is not supported yet", builder.type_name);
+            self.findings.not_yet(&format!("{}/type", builder.pointer), at, detail);
+        }
         let read = provisioners.iter().filter(|entry| entry.applies_to(&builder.name));
         let provisioners = read.filter_map(|entry| entry.for_run(&reading, &builder.name)).collect();
         let error_cleanup = cleanup
@@ -394,17 +377,19 @@ impl<'a> Template<'a> {
         let plan = plan?;
         if !post_processors.is_empty() && !plan.makes_artifact() {
             self.findings.notice(format!(
-                "the post-processors of `{}` do not run: with `skip_create_omi` there is no artifact",
+                "the post-processors of `{}` do not run: there is no artifact",
                 shorten(&builder.name)
             ));
         }
+        let packer_type = (builder.type_name != plan.kind()).then(|| builder.type_name.to_owned());
         Some(RunPlan {
             name: builder.name.clone(),
             builder: plan,
             provisioners,
             error_cleanup,
             packer_name: None,
-            deferred: Vec::new(),
+            packer_type,
+            deferred: BTreeMap::new(),
             needs_data: false,
             post_processors,
             secrets: secrets.into_inner().into_iter().map(SecretString::from).collect(),

@@ -13,6 +13,7 @@ use crate::{
             fields::{Fields, Reading},
         },
         render::{Renderer, Scope},
+        selection::matches_any,
     },
 };
 
@@ -111,7 +112,7 @@ pub(super) fn for_run(
 ) -> Vec<Vec<PostProcessor>> {
     let of_chain = |chain: &Vec<PostProcessorEntry<'_>>| -> Vec<PostProcessor> {
         let left = chain.iter().filter(|entry| entry.applies_to(build));
-        let left = left.take_while(|entry| !excepted.contains(&entry.name));
+        let left = left.take_while(|entry| !matches_any(excepted, &entry.name));
         left.filter_map(|entry| entry.read(reading)).collect()
     };
     chains.iter().map(of_chain).filter(|chain| !chain.is_empty()).collect()

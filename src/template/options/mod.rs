@@ -4,6 +4,8 @@
 mod access;
 mod block_device;
 mod bsu;
+mod bsusurrogate;
+mod bsuvolume;
 mod data_omi;
 pub mod fields;
 mod file;
@@ -18,10 +20,12 @@ mod ssh;
 mod table;
 mod vm;
 
-pub use bsu::bsu;
 pub use data_omi::data_omi;
 pub use post_processor::post_processor;
 pub use provisioner::{COMMON, provisioner};
+
+use self::fields::Fields;
+use crate::domain::plan::{Builder, Communicator};
 
 /// What becomes of an option that is known but not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,18 +43,39 @@ pub enum Treatment {
 pub enum BuilderKind {
     /// `osc-bsu`
     Bsu,
+    /// `osc-bsusurrogate`
+    Bsusurrogate,
+    /// `osc-bsuvolume`
+    Bsuvolume,
     /// One of the plugin's others.
     NotYet,
+}
+
+/// Reads the options of a builder; `None`: it is not done yet. `is_provisioned`: the template has provisioners for it.
+pub fn builder(kind: BuilderKind, fields: &Fields<'_>, is_provisioned: bool) -> Option<Builder> {
+    let builder = match kind {
+        BuilderKind::Bsu => Builder::OscBsu(Box::new(bsu::bsu(fields))),
+        BuilderKind::Bsusurrogate => Builder::OscBsusurrogate(Box::new(bsusurrogate::bsusurrogate(fields))),
+        BuilderKind::Bsuvolume => Builder::OscBsuvolume(Box::new(bsuvolume::bsuvolume(fields))),
+        BuilderKind::NotYet => return None,
+    };
+    if matches!(builder.communicator(), Communicator::None)
+        && is_provisioned
+        && fields.filled("communicator").as_deref() == Some("none")
+    {
+        fields.fail("communicator", "with the communicator `none` there can be no provisioners");
+    }
+    Some(builder)
 }
 
 /// The builder types, with their old and new names.
 pub const BUILDERS: [(&str, BuilderKind); 8] = [
     ("osc-bsu", BuilderKind::Bsu),
     ("outscale-bsu", BuilderKind::Bsu),
-    ("osc-bsusurrogate", BuilderKind::NotYet),
-    ("outscale-bsusurrogate", BuilderKind::NotYet),
-    ("osc-bsuvolume", BuilderKind::NotYet),
-    ("outscale-bsuvolume", BuilderKind::NotYet),
+    ("osc-bsusurrogate", BuilderKind::Bsusurrogate),
+    ("outscale-bsusurrogate", BuilderKind::Bsusurrogate),
+    ("osc-bsuvolume", BuilderKind::Bsuvolume),
+    ("outscale-bsuvolume", BuilderKind::Bsuvolume),
     ("osc-chroot", BuilderKind::NotYet),
     ("outscale-chroot", BuilderKind::NotYet),
 ];
@@ -60,4 +85,8 @@ mod post_processor_tests;
 #[cfg(test)]
 mod provisioner_tests;
 #[cfg(test)]
+mod surrogate_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod volume_tests;

@@ -7,10 +7,16 @@ const NO_AGENT: &str =
     "a service has no SSH agent; send the key in the folder and name it in `ssh_private_key_file`";
 const NO_TERMINAL: &str = "a service has no terminal to ask at";
 const INTERNAL: &str = "it is Packer's own; use `ssh_private_key_file`";
+const OF_SURROGATE: &str = "it belongs to `osc-bsusurrogate`";
+const OF_VOLUME: &str = "it belongs to `osc-bsuvolume`";
+const OF_CHROOT: &str = "it belongs to `osc-chroot`";
+const NO_OMI: &str = "`osc-bsuvolume` makes volumes, not an OMI";
+const SNAPSHOT_ACCOUNTS: &str = "name the accounts in `snapshot_account_ids`";
+const SNAPSHOTS_OF_VOLUMES: &str = "it stands in the entries of `bsu_volumes`";
 const LATER_VM: &str = "the address is that of the VM, which is known only when it runs";
 
-/// Options of `osc-bsu`.
-pub const BSU: [(&str, Treatment); 48] = [
+/// Options of all builders that launch a VM.
+const VM: [(&str, Treatment); 40] = [
     // Access.
     ("x509_cert_path", NotYet),
     ("x509_key_path", NotYet),
@@ -18,22 +24,6 @@ pub const BSU: [(&str, Treatment); 48] = [
     ("mfa_code", Ignored(UNUSED)),
     ("token", Ignored(UNUSED)),
     ("skip_metadata_api_check", Ignored(UNUSED)),
-    // The image.
-    (
-        "omi_regions",
-        Ignored("there is no copy to other regions, neither in Packer's OUTSCALE plugin nor here"),
-    ),
-    ("skip_region_validation", Ignored(UNUSED)),
-    ("omi_groups", Ignored(UNUSED)),
-    ("omi_product_codes", Ignored("use `product_codes`")),
-    ("root_device_name", Ignored("the OMI is made of the VM, which has its own root device")),
-    (
-        "omi_block_device_mappings",
-        Never(
-            "with it the OMI would be made of the snapshots you name instead of the VM, and everything the \
-             provisioners did would be lost; set up volumes with `launch_block_device_mappings`",
-        ),
-    ),
     // The VM.
     ("iam_vm_profile", Ignored(UNUSED)),
     ("enable_t2_unlimited", Ignored(UNUSED)),
@@ -70,10 +60,88 @@ pub const BSU: [(&str, Treatment); 48] = [
     ("ssh_host_port_min", Never("it belongs to other builders")),
     ("ssh_host_port_max", Never("it belongs to other builders")),
     ("ssh_skip_nat_mapping", Never("it belongs to other builders")),
-    ("omi_root_device", Never("it belongs to `osc-bsusurrogate`")),
-    ("bsu_volumes", Never("it belongs to `osc-bsuvolume`")),
-    ("from_scratch", Never("it belongs to `osc-chroot`")),
+    ("from_scratch", Never(OF_CHROOT)),
 ];
+
+/// Options of the OMI, of all builders that make one.
+const OMI: [(&str, Treatment); 7] = [
+    (
+        "omi_regions",
+        Ignored("there is no copy to other regions, neither in Packer's OUTSCALE plugin nor here"),
+    ),
+    ("skip_region_validation", Ignored(UNUSED)),
+    ("omi_groups", Ignored(UNUSED)),
+    ("omi_product_codes", Ignored("use `product_codes`")),
+    ("omi_virtualization_type", Ignored("OUTSCALE has one kind of virtualization")),
+    ("snapshot_groups", Never(SNAPSHOT_ACCOUNTS)),
+    ("snapshot_users", Never(SNAPSHOT_ACCOUNTS)),
+];
+
+/// Options that are `osc-bsu`'s own.
+const BSU: [(&str, Treatment); 4] = [
+    ("root_device_name", Ignored("the OMI is made of the VM, which has its own root device")),
+    (
+        "omi_block_device_mappings",
+        Never(
+            "with it the OMI would be made of the snapshots you name instead of the VM, and everything the \
+             provisioners did would be lost; set up volumes with `launch_block_device_mappings`",
+        ),
+    ),
+    ("omi_root_device", Never(OF_SURROGATE)),
+    ("bsu_volumes", Never(OF_VOLUME)),
+];
+
+/// Options that are `osc-bsusurrogate`'s own.
+const BSUSURROGATE: [(&str, Treatment); 3] = [
+    ("root_device_name", Ignored("use `device_name` in `omi_root_device`")),
+    ("skip_create_omi", Never("it belongs to `osc-bsu`")),
+    ("bsu_volumes", Never(OF_VOLUME)),
+];
+
+/// Options that are `osc-bsuvolume`'s own.
+const BSUVOLUME: [(&str, Treatment); 26] = [
+    ("ebs_volumes", Never("its name is `bsu_volumes` here")),
+    ("launch_block_device_mappings", Never("list the volumes in `bsu_volumes`")),
+    ("run_volume_tags", Never("tag each volume by `tags` in `bsu_volumes`")),
+    ("tags", Never("tag each volume by `tags` in `bsu_volumes`")),
+    ("snapshot_tags", Never(SNAPSHOTS_OF_VOLUMES)),
+    ("snapshot_account_ids", Never(SNAPSHOTS_OF_VOLUMES)),
+    ("snapshot_users", Never(SNAPSHOTS_OF_VOLUMES)),
+    ("snapshot_volume", Never(SNAPSHOTS_OF_VOLUMES)),
+    ("snapshot_description", Never(SNAPSHOTS_OF_VOLUMES)),
+    ("omi_name", Never(NO_OMI)),
+    ("omi_description", Never(NO_OMI)),
+    ("omi_account_ids", Never(NO_OMI)),
+    ("global_permission", Never(NO_OMI)),
+    ("product_codes", Never(NO_OMI)),
+    ("omi_boot_modes", Never(NO_OMI)),
+    ("root_device_name", Never(NO_OMI)),
+    ("omi_regions", Never(NO_OMI)),
+    ("omi_groups", Never(NO_OMI)),
+    ("omi_product_codes", Never(NO_OMI)),
+    ("skip_region_validation", Never(NO_OMI)),
+    ("omi_block_device_mappings", Never(NO_OMI)),
+    ("force_deregister", Never(NO_OMI)),
+    ("force_delete_snapshot", Never(NO_OMI)),
+    ("skip_create_omi", Never(NO_OMI)),
+    ("omi_virtualization_type", Never(NO_OMI)),
+    ("omi_root_device", Never(OF_SURROGATE)),
+];
+
+/// What is known of `osc-bsu`.
+pub fn bsu() -> Vec<(&'static str, Treatment)> {
+    [VM.as_slice(), &OMI, &BSU].concat()
+}
+
+/// What is known of `osc-bsusurrogate`.
+pub fn bsusurrogate() -> Vec<(&'static str, Treatment)> {
+    [VM.as_slice(), &OMI, &BSUSURROGATE].concat()
+}
+
+/// What is known of `osc-bsuvolume`.
+pub fn bsuvolume() -> Vec<(&'static str, Treatment)> {
+    [VM.as_slice(), &BSUVOLUME].concat()
+}
 
 /// Options of the data source `outscale-omi`.
 pub const DATA_OMI: [(&str, Treatment); 6] = [
@@ -85,10 +153,18 @@ pub const DATA_OMI: [(&str, Treatment); 6] = [
     ("skip_metadata_api_check", Ignored(UNUSED)),
 ];
 
-/// Keys of `launch_block_device_mappings`.
-pub const BLOCK_DEVICE: [(&str, Treatment); 2] = [
+/// Keys of `launch_block_device_mappings` and `omi_block_device_mappings`.
+pub const BLOCK_DEVICE: [(&str, Treatment); 4] = [
     ("tags", Never("tag the volumes with `run_volume_tags`")),
+    ("omit_from_artifact", Never("it belongs to `launch_block_device_mappings` of `osc-bsusurrogate`")),
+    ("snapshot_volume", Never(OF_VOLUME)),
     ("virtual_name", Never("OUTSCALE has no ephemeral volumes")),
+];
+
+/// Keys of `bsu_volumes`.
+pub const BSU_VOLUME: [(&str, Treatment); 2] = [
+    ("virtual_name", Never("OUTSCALE has no ephemeral volumes")),
+    ("snapshot_users", Never(SNAPSHOT_ACCOUNTS)),
 ];
 
 /// Provisioners that are known but not done.

@@ -168,8 +168,10 @@ pub(super) fn read(options: Value, provisioners: Value) -> Result<crate::domain:
 fn bsu(options: Value) -> BsuPlan {
     let mut plan =
         read(options.clone(), json!([])).unwrap_or_else(|problem| panic!("{options}: {problem:#?}"));
-    let Builder::OscBsu(plan) = plan.runs.remove(0).builder;
-    *plan
+    match plan.runs.remove(0).builder {
+        Builder::OscBsu(plan) => *plan,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn ssh(options: Value) -> SshPlan {
@@ -205,22 +207,28 @@ fn no_option_of_the_reference_is_forgotten() {
         secrets: &secrets,
     };
     let node = Node::from_value(&json!({}));
-    let fields = Fields::new(&reading, &node, String::new());
-    super::bsu(&fields);
-    let asked = fields.asked();
-    for name in REFERENCE {
-        let in_table = table::BSU.iter().filter(|(known, _)| known == name).count();
-        assert_eq!(in_table + usize::from(asked.contains(name)), 1, "{name}");
-    }
-    // And nothing is made up.
-    for name in asked.iter().filter(|name| !OURS.contains(name)) {
-        assert!(REFERENCE.contains(name), "{name}");
+    for (kind, table, own) in [
+        (super::BuilderKind::Bsu, table::bsu(), None),
+        (super::BuilderKind::Bsusurrogate, table::bsusurrogate(), Some("omi_root_device")),
+        (super::BuilderKind::Bsuvolume, table::bsuvolume(), Some("bsu_volumes")),
+    ] {
+        let fields = Fields::new(&reading, &node, String::new());
+        super::builder(kind, &fields, false).unwrap();
+        let asked = fields.asked();
+        for name in REFERENCE.iter().chain(&own) {
+            let in_table = table.iter().filter(|(known, _)| known == name).count();
+            assert_eq!(in_table + usize::from(asked.contains(name)), 1, "{kind:?}: {name}");
+        }
+        // And nothing is made up.
+        for name in asked.iter().filter(|name| !OURS.contains(name) && Some(**name) != own) {
+            assert!(REFERENCE.contains(name), "{kind:?}: {name}");
+        }
     }
 }
 
 #[test]
 fn options_that_are_not_used_are_answered_as_the_table_says() {
-    for (name, treatment) in table::BSU {
+    for (name, treatment) in table::bsu() {
         match treatment {
             super::Treatment::Ignored(why) => {
                 let plan = read(json!({name: "x"}), json!([])).unwrap();
@@ -503,7 +511,7 @@ fn wrong_values_are_named() {
         (json!({"tags": {"a": "{{.Path}}"}}), "/tags/a", "has no value here"),
         (json!({"instance_typ": "x"}), "/instance_typ", "`osc-bsu` has no option `instance_typ`"),
         (json!({"omi_nmae": "x"}), "/omi_nmae", "did you mean `omi_name`?"),
-        (json!({"snapshot_groups": ["x"]}), "/snapshot_groups", "no option `snapshot_groups`"),
+        (json!({"snapshot_groups": ["x"]}), "/snapshot_groups", "snapshot_account_ids"),
         (json!({"ssh_agent_auth": true}), "/ssh_agent_auth", "no SSH agent"),
     ] {
         let shown = options.to_string();

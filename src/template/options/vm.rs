@@ -3,9 +3,9 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::SecretString;
 
-use super::{block_device::block_devices, fields::Fields, files, lookup};
+use super::{fields::Fields, files, lookup};
 use crate::{
-    domain::plan::VmPlan,
+    domain::plan::{BlockDevice, VmPlan},
     template::{envelope::shorten, render::Scope},
 };
 
@@ -15,14 +15,13 @@ const MAX_CANDIDATES: usize = 8;
 /// OUTSCALE's limit for user data, in bytes.
 const MAX_USER_DATA: usize = 500 * 1024;
 
-/// Reads the options of the VM.
-pub fn vm(fields: &Fields<'_>) -> VmPlan {
+/// Reads the options of the VM, which is launched with these volumes.
+pub fn vm(fields: &Fields<'_>, block_devices: Vec<BlockDevice>) -> VmPlan {
     let (vm_type, other_vm_types) = one_or_several(fields, "vm_type", "vm_types");
     if vm_type.is_none() {
         fields.fail("vm_type", "`vm_type` is missing, such as `tinav5.c2r4p1`");
     }
     let (subregion, other_subregions) = one_or_several(fields, "subregion_name", "subregions");
-    shutdown_behavior(fields);
     if fields.is_on("bsu_optimized") {
         fields.notice("bsu_optimized", "has no effect: the OUTSCALE API takes it and does nothing with it");
     }
@@ -48,7 +47,7 @@ pub fn vm(fields: &Fields<'_>) -> VmPlan {
         user_data: user_data(fields).map(SecretString::from),
         disable_stop: fields.is_on("disable_stop_vm"),
         boot_mode: fields.word("boot_mode", &["legacy", "uefi"]),
-        block_devices: block_devices(fields, "launch_block_device_mappings"),
+        block_devices,
         tags: fields.late_map("run_tags", Scope::Tags).unwrap_or_default(),
         bsu_optimized: fields.is_on("bsu_optimized"),
     }
@@ -80,17 +79,52 @@ fn one_or_several(
     }
 }
 
-fn shutdown_behavior(fields: &Fields<'_>) {
-    match fields.filled("shutdown_behavior").as_deref() {
-        None | Some("stop") => {}
+/// Reads `shutdown_behavior` of a builder whose OMI is made of the VM.
+pub fn refuse_termination(fields: &Fields<'_>) {
+    match behavior(fields).as_deref() {
         Some("terminate") => fields.fail(
             "shutdown_behavior",
             "`shutdown_behavior` cannot be `terminate` for this builder: the OMI is made of the stopped VM, which would be gone",
         ),
-        Some(other) => {
+        Some(other) if other != "stop" => {
             fields.fail("shutdown_behavior", format!("`shutdown_behavior` must be `stop`, not `{}`", shorten(other)));
         }
+        _ => {}
     }
+}
+
+/// What `shutdown_behavior` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// `terminate`.
+    pub terminates: bool,
+}
+
+impl Shutdown {
+    /// Whether the template says that this volume goes with the VM; what it does not say is no contradiction.
+    pub fn deletes(self, fields: &Fields<'_>, device: &str) -> bool {
+        let entries = fields.objects("launch_block_device_mappings").unwrap_or_default();
+        self.terminates
+            && entries.iter().any(|entry| {
+                entry.text("device_name").as_deref() == Some(device) && entry.is_on("delete_on_vm_deletion")
+            })
+    }
+}
+
+/// Reads `shutdown_behavior` of a builder for which the VM may end. It is stopped all the same, and removed when `until`.
+pub fn shutdown_behavior(fields: &Fields<'_>, until: &str) -> Shutdown {
+    let behavior = behavior(fields);
+    if behavior.as_deref() == Some("terminate") {
+        let taken = format!("`terminate` is taken as `stop`: the VM is removed when {until}");
+        fields.notice("shutdown_behavior", &taken);
+    } else if behavior.is_some() {
+        fields.word("shutdown_behavior", &["stop", "terminate"]);
+    }
+    Shutdown { terminates: behavior.as_deref() == Some("terminate") }
+}
+
+fn behavior(fields: &Fields<'_>) -> Option<String> {
+    fields.filled("shutdown_behavior")
 }
 
 fn source_cidr(fields: &Fields<'_>) -> String {

@@ -9,8 +9,10 @@ use std::{
 use chrono::{DateTime, Utc};
 use gotmpl::{FuncMap, Template, TemplateError, Value};
 
-use super::layout;
-use crate::template::{envelope::shorten, suggest::or_did_you_mean};
+use crate::{
+    hcl::layout,
+    template::{envelope::shorten, suggest::or_did_you_mean},
+};
 
 /// Most bytes that a function takes or gives.
 const MAX_BYTES: usize = 256 * 1024;

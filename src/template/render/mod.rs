@@ -4,7 +4,6 @@
 
 mod check;
 pub mod functions;
-mod layout;
 mod rewrite;
 
 use std::{cell::Cell, collections::BTreeMap, fmt, path::PathBuf, rc::Rc, sync::Arc};
@@ -49,7 +48,7 @@ pub struct LateData {
     /// `{{build "ID"}}`, also as `{{.ID}}`.
     pub generated: BTreeMap<String, String>,
     /// What `{{hcl 0}}` and so on stand for.
-    pub deferred: Arc<[crate::hcl::Deferred]>,
+    pub deferred: Arc<BTreeMap<usize, crate::hcl::Deferred>>,
     /// The uploaded folder as it lies unpacked, for functions that read files.
     pub files: Option<PathBuf>,
 }

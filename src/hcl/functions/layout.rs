@@ -1,11 +1,12 @@
-//! Writes a moment in the way Go's time layouts describe it (`2006-01-02T15:04:05Z07:00`), always in UTC.
+//! Writes a moment in the way Go's time layouts describe it (`2006-01-02T15:04:05Z07:00`), or `strftime`'s (`%Y-%m-%d`),
+//! always in UTC.
 
 use chrono::{DateTime, Datelike, Timelike, Utc};
 
 use super::calendar;
 
-/// RFC 3339, what `{{isotime}}` writes without a layout.
-pub(crate) const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
+/// RFC 3339, what is written without a layout.
+pub const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
 
 /// The pieces of a layout that stand for something, longer ones before those they begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ enum Piece {
 }
 
 /// `moment` in this layout.
-pub(crate) fn format(moment: &DateTime<Utc>, layout: &str) -> String {
+pub fn format(moment: &DateTime<Utc>, layout: &str) -> String {
     let mut text = String::with_capacity(layout.len() + 8);
     let mut rest = layout;
     while let Some(first) = rest.chars().next() {
@@ -57,6 +58,52 @@ pub(crate) fn format(moment: &DateTime<Utc>, layout: &str) -> String {
         }
     }
     text
+}
+
+/// `moment` with `%Y` and its like replaced. What Packer does not know stays as it stands.
+pub fn strftime(moment: &DateTime<Utc>, template: &str) -> String {
+    let mut text = String::with_capacity(template.len() + 8);
+    let mut rest = template;
+    while let Some(at) = rest.find('%') {
+        text.push_str(&rest[..at]);
+        let mut after = rest[at + 1..].chars();
+        let Some(verb) = after.next() else {
+            text.push('%');
+            return text;
+        };
+        let layout = match verb {
+            'A' => "Monday",
+            'a' => "Mon",
+            'B' => "January",
+            'b' | 'h' => "Jan",
+            'd' => "02",
+            'e' => "_2",
+            'F' => "2006-01-02",
+            'H' => "15",
+            'I' => "03",
+            'j' => "002",
+            'L' => ".000",
+            'M' => "04",
+            'm' => "01",
+            'p' => "PM",
+            'R' => "15:04",
+            'S' => "05",
+            'T' => "15:04:05",
+            'Y' => "2006",
+            'y' => "06",
+            'Z' => "MST",
+            'z' => "-0700",
+            _ => "",
+        };
+        match (verb, layout) {
+            ('%', _) => text.push('%'),
+            ('s', _) => text.push_str(&moment.timestamp().to_string()),
+            (other, "") => text.extend(['%', other]),
+            (_, layout) => text.push_str(&format(moment, layout)),
+        }
+        rest = after.as_str();
+    }
+    text + rest
 }
 
 /// The piece that the text begins with, and its length.
@@ -168,6 +215,8 @@ fn write(text: &mut String, moment: &DateTime<Utc>, piece: Piece) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn moment() -> DateTime<Utc> {
@@ -201,18 +250,26 @@ mod tests {
     }
 
     #[test]
-    fn no_layout_panics() {
-        let pieces = ["_2", "006", "Jan", "é", ".", "0", "9", "Z07", ":00", "-", "1", "M", "ST", "pm", ","];
-        for first in pieces {
-            for second in pieces {
-                for third in pieces {
-                    let _ = format(&moment(), &format!("{first}{second}{third}"));
-                }
-            }
+    fn strftime_is_written_as_packer_writes_it() {
+        for (template, expected) in [
+            ("%Y-%m-%d", "2026-02-03"),
+            ("%Y%m%d%H%M%S", "20260203160509"),
+            ("%a %A %b %B %y %p %I", "Tue Tuesday Feb February 26 PM 04"),
+            ("%F %T %R %j %e %s %Z %z %L", "2026-02-03 16:05:09 16:05 034  3 1770134709 UTC +0000 .120"),
+            ("2006-01-02 é%d", "2006-01-02 é03"),
+            ("100%% %Q %é %", "100% %Q %é %"),
+            ("", ""),
+        ] {
+            assert_eq!(strftime(&moment(), template), expected, "{template}");
         }
-        for seconds in [i64::MIN, -62_135_596_801, -1, 0, 253_402_300_800, 8_210_266_876_799] {
+    }
+
+    proptest! {
+        #[test]
+        fn no_layout_panics(layout in ".*", seconds in -60_000_000_000_i64..60_000_000_000) {
             if let Some(moment) = DateTime::from_timestamp(seconds, 0) {
-                let _ = format(&moment, RFC3339);
+                let _ = format(&moment, &layout);
+                let _ = strftime(&moment, &format!("%{layout}"));
             }
         }
     }

@@ -1,0 +1,82 @@
+//! Registers an OMI of snapshots. Of the source OMI it has the architecture only; what it boots with and its licences are as
+//! the template says.
+
+use super::{Account, NameCheck, OmiId, SourceImage, VolumeSnapshot, create_omi::create_image};
+use crate::{
+    bake::{
+        error::StepError,
+        late::Late,
+        oven::{Cx, Step},
+    },
+    domain::plan::{DeviceSource, OmiDevice, SurrogatePlan},
+    oapi::types::{BlockDeviceMappingImage, BsuToCreate, CreateImage},
+};
+
+/// Registers the OMI.
+pub struct RegisterOmi<'a> {
+    /// What the template says.
+    pub plan: &'a SurrogatePlan,
+    /// What it is made of.
+    pub snapshots: &'a [VolumeSnapshot],
+    /// The OMI of the VM that made them.
+    pub source: &'a SourceImage,
+    /// Whose it will be.
+    pub account: &'a Account,
+    /// Who has the name already and will be replaced.
+    pub name: &'a NameCheck,
+}
+
+impl Step for RegisterOmi<'_> {
+    const NAME: &'static str = "register_omi";
+    type Output = OmiId;
+
+    async fn run(&self, cx: &Cx) -> Result<OmiId, StepError> {
+        let omi = &self.plan.omi;
+        let late = Late::new(cx, Some(self.source));
+        let description = omi.description.as_deref().map(|text| late.render(text)).transpose()?;
+        let mappings = self.plan.devices.iter().map(|device| self.mapping(device));
+        let request = CreateImage {
+            image_name: Some(omi.name.clone()),
+            description,
+            root_device_name: Some(self.plan.root_device_name.clone()),
+            block_device_mappings: mappings.collect::<Result<_, _>>()?,
+            architecture: self.source.architecture.clone(),
+            // Of the source only the processor is left: what is on the new disk has licences and a boot loader of its own.
+            product_codes: omi.product_codes.clone(),
+            boot_modes: omi.boot_modes_or(&[]),
+            ..CreateImage::default()
+        };
+        let ids: Vec<&str> = self.snapshots.iter().map(|snapshot| snapshot.id.as_str()).collect();
+        cx.say(format!("registering OMI `{}` of {}", omi.name, ids.join(", "))).await;
+        create_image(cx, omi, self.account, self.name, &request).await
+    }
+}
+
+impl RegisterOmi<'_> {
+    fn mapping(&self, device: &OmiDevice) -> Result<BlockDeviceMappingImage, StepError> {
+        let snapshot = match &device.source {
+            DeviceSource::Snapshot(id) => id.clone(),
+            DeviceSource::Volume(name) => {
+                let made = self.snapshots.iter().find(|snapshot| snapshot.device == *name);
+                let missing = || {
+                    let detail = format!("there is no snapshot of {name}");
+                    StepError::found(500, "internal", "fournil has a fault", detail)
+                };
+                made.ok_or_else(missing)?.id.clone()
+            }
+        };
+        let small = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
+        let bsu = BsuToCreate {
+            delete_on_vm_deletion: Some(device.delete_on_vm_deletion),
+            volume_type: device.volume_type.as_deref().map(Into::into),
+            volume_size: small(device.volume_size),
+            iops: small(device.iops),
+            snapshot_id: Some(snapshot),
+        };
+        Ok(BlockDeviceMappingImage {
+            device_name: Some(device.device_name.clone()),
+            bsu: Some(bsu),
+            virtual_device_name: None,
+        })
+    }
+}

@@ -1,0 +1,18 @@
+source "outscale-bsu" "web" {
+  omi_name     = "image"
+  vm_type      = "tinav5.c1r1p1"
+  source_omi   = "ami-12345678"
+  ssh_username = "outscale"
+}
+
+build {
+  sources = ["source.outscale-bsu.web"]
+
+  provisioner "shell" {
+    inline = ["false"]
+  }
+
+  error-cleanup-provisioner "shell" {
+    inline = ["journalctl --no-pager | tail -n 100 # of ${build.ID}"]
+  }
+}

@@ -1,0 +1,19 @@
+source "outscale-bsu" "web" {
+  omi_name     = "image"
+  vm_type      = "tinav5.c1r1p1"
+  source_omi   = "ami-12345678"
+  ssh_username = "outscale"
+}
+
+build {
+  sources = ["source.outscale-bsu.web"]
+
+  provisioner "shell" {
+    script = "${path.root}/setup.sh"
+  }
+
+  provisioner "file" {
+    source      = "shared/motd"
+    destination = "/etc/motd"
+  }
+}

@@ -1,0 +1,1 @@
+nothing_here = 1

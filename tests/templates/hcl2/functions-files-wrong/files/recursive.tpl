@@ -1,0 +1,1 @@
+hello ${templatefile("files/names.tpl", { name = "x" })}

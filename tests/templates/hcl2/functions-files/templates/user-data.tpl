@@ -1,0 +1,6 @@
+#cloud-config
+# ${region}
+users:
+%{ for user in users ~}
+  - ${user}
+%{ endfor ~}

@@ -1,0 +1,2 @@
+#!/bin/bash
+rpm -qa > /tmp/packages

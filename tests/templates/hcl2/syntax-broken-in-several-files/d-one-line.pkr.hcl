@@ -1,0 +1,1 @@
+source "outscale-bsu" "x" { omi_name = "a", vm_type = "b" }

@@ -1,0 +1,6 @@
+of_auto     = "a.auto"
+of_auto2    = "a.auto"
+of_autojson = "a.auto"
+of_file     = "a.auto"
+of_file2    = "a.auto"
+of_var      = "a.auto"

@@ -1,0 +1,5 @@
+of_auto2    = "b.auto"
+of_autojson = "b.auto"
+of_file     = "b.auto"
+of_file2    = "b.auto"
+of_var      = "b.auto"

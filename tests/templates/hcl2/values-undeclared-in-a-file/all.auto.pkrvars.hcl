@@ -1,0 +1,2 @@
+regoin = "us-east-2"
+whatever_else = ["x"]

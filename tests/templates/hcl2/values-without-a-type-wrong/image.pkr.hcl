@@ -1,0 +1,17 @@
+variables {
+  number = 2
+  flag   = false
+  list   = ["default"]
+  object = { a = 1 }
+}
+
+source "outscale-bsu" "web" {
+  omi_name     = "image"
+  vm_type      = "tinav5.c1r1p1"
+  source_omi   = "ami-12345678"
+  ssh_username = "outscale"
+}
+
+build {
+  sources = ["source.outscale-bsu.web"]
+}

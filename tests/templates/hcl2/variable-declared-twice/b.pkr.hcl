@@ -1,0 +1,29 @@
+variable "other" {
+  default = "d"
+}
+
+source "outscale-bsu" "web" {
+  omi_name     = "image"
+  vm_type      = "tinav5.c1r1p1"
+  source_omi   = "ami-12345678"
+  ssh_username = "outscale"
+}
+
+source "outscale-bsu" "web" {
+  omi_name     = "image"
+  vm_type      = "tinav5.c1r1p1"
+  source_omi   = "ami-12345678"
+  ssh_username = "outscale"
+}
+
+data "outscale-omi" "base" {
+  filters = { image-name = "a" }
+}
+
+data "outscale-omi" "base" {
+  filters = { image-name = "b" }
+}
+
+build {
+  sources = ["source.outscale-bsu.web"]
+}
