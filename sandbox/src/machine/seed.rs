@@ -93,7 +93,7 @@ pub struct DebianOptions {
 }
 
 /// Builds the `debian` image into `cache_dir`, or answers the one that is there: Debian 12 with OpenSSH, sudo, Python,
-/// curl and apt. Needs root, a Debian mirror and about 30 seconds, or 60 with a kernel.
+/// curl and apt. Needs root, a Debian mirror and about 30 seconds.
 pub async fn build_debian(cache_dir: &Path, options: DebianOptions) -> Result<PathBuf, SeedError> {
     let cache_dir = cache_dir.to_owned();
     blocking(move || debian::build(&cache_dir, options)).await
