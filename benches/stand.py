@@ -126,8 +126,8 @@ class Stand:
     def start(self):
         self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="fournil-bench-")))
         self.folder.chmod(0o755)
-        latency = "none"
-        if self.latency:
+        latency = self.latency or "none"
+        if latency not in ("none", "realistic"):
             latency = self.folder / "latency.toml"
             latency.write_text(self.latency)
         # Nothing of the caller's own set-up may change what is measured.

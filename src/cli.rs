@@ -76,6 +76,11 @@ pub enum ClientCommand {
     Release(ReleaseArgs),
     /// Remove now what a build has left or kept in the cloud.
     Cleanup(BuildRef),
+    /// Remove from the cloud what a build made: OMIs with their snapshots, volumes.
+    ///
+    /// What is in use stays, and the reason is told; asking again tries again.
+    #[command(verbatim_doc_comment)]
+    Destroy(DestroyArgs),
     /// Ask for the same again as a new build.
     Retry(BuildRef),
     /// List what a build made in the cloud, and what became of it.
@@ -252,6 +257,23 @@ pub struct ReleaseArgs {
     /// Only this run.
     #[arg(long)]
     pub run: Option<String>,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `fournil destroy`.
+#[derive(Debug, Clone, Args)]
+pub struct DestroyArgs {
+    /// The build.
+    #[arg(value_name = "ID")]
+    pub build: BuildId,
+    /// Only what this run made.
+    #[arg(long)]
+    pub run: Option<String>,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
     /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,

@@ -39,6 +39,8 @@ locals {
 source "outscale-bsusurrogate" "debian" {
   omi_name         = "debian-${var.suite}-${local.stamp}"
   omi_description  = "Debian ${var.suite} from scratch"
+  # The boot loader that scripts/bootstrap.sh installs is one for a BIOS.
+  omi_boot_modes   = ["legacy"]
   vm_type          = "tinav5.c2r4p1"
   ssh_username     = "outscale"
   ssh_timeout      = "5m"

@@ -47,6 +47,9 @@ pub struct Config {
     /// Gives VMs a way out to the network of this machine (always so with the `debian` image).
     #[arg(long)]
     pub outbound: bool,
+    /// Gives the `debian` image this machine's own certificate authorities, proxies and pip configuration.
+    #[arg(long)]
+    pub seed_host_settings: bool,
     /// A TOML file of switches that differ from the defaults.
     #[arg(long)]
     pub quirks: Option<PathBuf>,
@@ -95,6 +98,8 @@ pub enum BackendChoice {
     Ns,
     /// Full PCs that boot their disks.
     Qemu,
+    /// Linux kernels that are processes here.
+    Uml,
     /// No machines.
     None,
 }

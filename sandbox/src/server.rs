@@ -24,7 +24,10 @@ use crate::{
     config::{BackendChoice, Config, SeedChoice},
     faults::Faults,
     http::{self, Front, RateLimit, Record},
-    machine::{DiskStore, seed},
+    machine::{
+        DiskStore,
+        seed::{self, DebianOptions},
+    },
     quirks::Quirks,
     region::{
         Causes, Region, RegionParts,
@@ -148,6 +151,7 @@ async fn open_backend(
             let accelerator = accelerator(cache).await?;
             Arc::new(kernel(Hypervisor::Qemu(accelerator)).context("could not start the backend qemu")?)
         }
+        BackendChoice::Uml => Arc::new(kernel(Hypervisor::Uml).context("could not start the backend uml")?),
         BackendChoice::Auto => match ns() {
             Ok(backend) => Arc::new(backend),
             Err(error) => {
@@ -170,8 +174,9 @@ async fn accelerator(cache: &Path) -> anyhow::Result<Accelerator> {
 
 /// Builds the official images as the backend needs them; without machines they are names only.
 async fn seed_images(config: &Config, backend: &dyn Backend, cache: &Path) -> anyhow::Result<Vec<SeedImage>> {
-    let has_kernel = config.backend.contains(&BackendChoice::Qemu);
-    let has_uefi = !has_kernel || qemu::has_uefi();
+    let has = |choice| config.backend.contains(&choice);
+    let has_kernel = has(BackendChoice::Qemu) || has(BackendChoice::Uml) || backend.name() == "uml";
+    let has_uefi = !has(BackendChoice::Qemu) || qemu::has_uefi();
     let mut images = Vec::new();
     for choice in &config.seed_images {
         let (name, description, size) = match choice {
@@ -184,7 +189,9 @@ async fn seed_images(config: &Config, backend: &dyn Backend, cache: &Path) -> an
                 seed::build_tiny(cache, has_kernel).await.context("could not build the seed image tiny")?,
             ),
             SeedChoice::Debian => {
-                Some(seed::build_debian(cache).await.context("could not build the seed image debian")?)
+                let options = DebianOptions { has_kernel, takes_host_settings: config.seed_host_settings };
+                let built = seed::build_debian(cache, options).await;
+                Some(built.context("could not build the seed image debian")?)
             }
         };
         let disk = file.map(DiskFile::kept);

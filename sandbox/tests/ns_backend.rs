@@ -235,8 +235,8 @@ async fn a_baked_disk_boots_as_another_instance_with_other_keys() {
     let free: u64 = first.run(address, "df -m / | awk 'END { print $4 }'").parse().expect("a number");
     assert!(free > 2500, "the file system was not grown to its volume: {free} MiB are free");
     assert_eq!(
-        first.run(address, "readlink -f /dev/sda1; test -b /dev/xvda && echo block"),
-        "/dev/xvda\nblock"
+        first.run(address, "readlink -f /dev/xvda; test -b /dev/vda && echo block"),
+        "/dev/vda\nblock"
     );
 
     let sent = world.dir.path().join("sent");
@@ -299,6 +299,12 @@ async fn a_volume_is_plugged_in_partitioned_and_unplugged() {
     until_ssh(address).await;
 
     world.backend.attach("i-1", disk.clone()).await.expect("attached");
+    assert_eq!(
+        client
+            .run(address, "readlink -f /dev/xvdb; readlink -f /dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_sdb"),
+        "/dev/sda\n/dev/sda",
+        "as in the cloud, the first volume beside the root is sda whatever it was linked as"
+    );
     client.run(
         address,
         "sudo mkfs.ext4 -q /dev/xvdb && sudo mount /dev/xvdb /mnt && echo data | sudo tee /mnt/file",
@@ -478,8 +484,12 @@ async fn twenty_vms_boot_at_once_and_leave_nothing() {
 #[ignore = "builds a Debian from a mirror, which takes a minute"]
 async fn a_debian_boots_installs_a_package_and_powers_off() {
     let Some(world) = World::with_network(true).await else { return };
-    let debian =
-        seed::build_debian(&std::env::temp_dir().join("oapi-sandbox-test-images")).await.expect("a Debian");
+    let debian = seed::build_debian(
+        &std::env::temp_dir().join("oapi-sandbox-test-images"),
+        seed::DebianOptions::default(),
+    )
+    .await
+    .expect("a Debian");
     let lease = world.lease();
     let address = lease.address();
     let client = Client::new(world.dir.path(), "key");

@@ -156,7 +156,7 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(builds::retry::retry))
         .routes(routes!(logs::logs))
         .routes(routes!(builds::steps::steps))
-        .routes(routes!(builds::artifacts::list))
+        .routes(routes!(builds::artifacts::list, builds::destroy::destroy))
         .routes(routes!(builds::resources::resources))
         .routes(routes!(builds::template::template))
         .routes(routes!(builds::manifest::manifest))

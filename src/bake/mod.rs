@@ -4,6 +4,7 @@
 pub mod admission;
 pub mod cleanup;
 mod create;
+pub mod destroy;
 pub mod error;
 mod find;
 pub mod images;

@@ -27,7 +27,7 @@ pub async fn bake(oven: &Oven, plan: &BsuPlan) -> Result<Baked, Failure> {
         volumes: &[],
         omi: (!plan.skip_create_omi).then_some(&plan.omi),
     };
-    let done = in_vm.provisioned(oven).await?;
+    let done = Box::pin(in_vm.provisioned(oven)).await?;
     if plan.skip_create_omi {
         return Ok(Baked { artifacts: Vec::new(), failure: None });
     }

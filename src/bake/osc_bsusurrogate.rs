@@ -27,7 +27,7 @@ pub async fn bake(oven: &Oven, plan: &SurrogatePlan) -> Result<Baked, Failure> {
         volumes: &[],
         omi: Some(&plan.omi),
     };
-    let done = in_vm.provisioned(oven).await?;
+    let done = Box::pin(in_vm.provisioned(oven)).await?;
     let volumes = plan.devices.iter().filter_map(|device| match &device.source {
         DeviceSource::Volume(name) => Some(ToSnapshot { device: name, description: None }),
         DeviceSource::Snapshot(_) => None,

@@ -32,7 +32,7 @@ pub async fn bake(oven: &Oven, plan: &VolumePlan) -> Result<Baked, Failure> {
         volumes: &plan.volumes,
         omi: None,
     };
-    let done = in_vm.provisioned(oven).await?;
+    let done = Box::pin(in_vm.provisioned(oven)).await?;
     let mut snapshots = Vec::new();
     if has_snapshots(plan) {
         let volumes = plan.kept().filter_map(|volume| {

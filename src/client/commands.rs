@@ -34,6 +34,7 @@ pub fn server_arguments(command: &ClientCommand) -> &ServerArgs {
         ClientCommand::List(arguments) => &arguments.server,
         ClientCommand::Logs(arguments) => &arguments.server,
         ClientCommand::Release(arguments) => &arguments.server,
+        ClientCommand::Destroy(arguments) => &arguments.server,
         ClientCommand::Show(arguments)
         | ClientCommand::Cancel(arguments)
         | ClientCommand::Cleanup(arguments)
@@ -62,6 +63,10 @@ pub async fn run(
     let answered = match command {
         ClientCommand::Build(arguments) => return client.build(&arguments).await,
         ClientCommand::Logs(arguments) => return client.logs(&arguments).await,
+        ClientCommand::Destroy(arguments) => {
+            let destroyed = client.unless_interrupted(client.destroy(&arguments)).await?;
+            return Ok(destroyed.unwrap_or(Outcome::Interrupted));
+        }
         ClientCommand::Validate(arguments) => client.unless_interrupted(client.validate(&arguments)).await,
         ClientCommand::List(arguments) => client.unless_interrupted(client.list(&arguments)).await,
         ClientCommand::Show(BuildRef { build, .. }) => client.unless_interrupted(client.show(build)).await,
@@ -80,10 +85,10 @@ pub async fn run(
     Ok(answered?.map_or(Outcome::Interrupted, |()| Outcome::Success))
 }
 
-struct Client<'a> {
-    server: &'a Server,
-    terminal: &'a Terminal,
-    json: bool,
+pub(super) struct Client<'a> {
+    pub(super) server: &'a Server,
+    pub(super) terminal: &'a Terminal,
+    pub(super) json: bool,
     environment: BTreeMap<String, String>,
     interrupts: Mutex<mpsc::Receiver<()>>,
 }

@@ -2,6 +2,7 @@
 //! here touches the database or the cloud.
 
 mod commands;
+mod destroy;
 mod environment;
 mod follow;
 mod machine;

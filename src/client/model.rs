@@ -49,13 +49,32 @@ pub struct Run {
     #[serde(default)]
     pub error: Option<Value>,
     #[serde(default)]
+    pub destroy: Option<String>,
+    #[serde(default)]
     pub artifacts: Vec<Value>,
+}
+
+/// An artifact with what became of it.
+#[derive(Debug, Deserialize)]
+pub struct Announced {
+    #[serde(flatten)]
+    pub artifact: Artifact,
+    #[serde(default)]
+    pub removed_at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    pub removal_error: Option<String>,
 }
 
 impl Run {
     /// The artifacts of kinds that this client knows.
+    pub fn announced(&self) -> Vec<Announced> {
+        self.artifacts.iter().filter_map(|artifact| Announced::deserialize(artifact).ok()).collect()
+    }
+
+    /// Those that nobody has destroyed.
     pub fn artifacts(&self) -> Vec<Artifact> {
-        self.artifacts.iter().filter_map(|artifact| Artifact::deserialize(artifact).ok()).collect()
+        let there = self.announced().into_iter().filter(|announced| announced.removed_at.is_none());
+        there.map(|announced| announced.artifact).collect()
     }
 }
 

@@ -194,15 +194,18 @@ pub fn result(build: &Build) -> String {
         ));
     }
     for run in &build.runs {
-        for artifact in run.artifacts() {
-            lines.push(format!("--> {}: {}", run.name, describe(&artifact)));
+        for announced in run.announced() {
+            let end =
+                announced.removed_at.map(|at| format!(", destroyed {}", moment(at))).unwrap_or_default();
+            lines.push(format!("--> {}: {}{end}", run.name, describe(&announced.artifact)));
         }
     }
     lines.extend(build.runs.iter().flat_map(model::Run::artifacts).map(|artifact| place(&artifact)));
     lines.join("\n")
 }
 
-fn describe(artifact: &Artifact) -> String {
+/// What it is, in words.
+pub fn describe(artifact: &Artifact) -> String {
     match artifact {
         Artifact::Omi { name, snapshots, .. } if snapshots.is_empty() => format!("OMI `{name}`"),
         Artifact::Omi { name, snapshots, .. } => format!("OMI `{name}` with {}", snapshots.join(", ")),
@@ -213,7 +216,8 @@ fn describe(artifact: &Artifact) -> String {
     }
 }
 
-fn place(artifact: &Artifact) -> String {
+/// Its region and id.
+pub fn place(artifact: &Artifact) -> String {
     match artifact {
         Artifact::Omi { region, id, .. } | Artifact::Volume { region, id, .. } => format!("{region}: {id}"),
     }

@@ -140,6 +140,11 @@ impl Server {
         self.json(|| Ok(self.request(Method::POST, path, &[])?.json(body))).await
     }
 
+    /// Deletes something, which is harmless to ask for twice.
+    pub async fn delete(&self, path: &str, query: &[(String, String)]) -> Result<Value, ClientError> {
+        self.json(|| self.request(Method::DELETE, path, query)).await
+    }
+
     fn request(
         &self,
         method: Method,

@@ -1,5 +1,6 @@
 //! The commands against a server that does what a test wants: drops connections, repeats lines, refuses, comes late.
 
+mod destroying;
 mod fake;
 
 use std::io::{self, Write};

@@ -93,7 +93,8 @@ pub async fn claim(
     }
 }
 
-/// Takes a run that has ended but whose resources are not all removed, once its time has come.
+/// Takes a run that has ended but whose resources are not all removed, or whose artifacts shall be destroyed, once its time
+/// has come.
 ///
 /// # Errors
 /// The database is away.
@@ -105,9 +106,10 @@ pub async fn claim_cleanup(
     let row = sqlx::query_as::<_, Row>(
         "WITH next AS (
              SELECT id, state AS previous_state, false AS was_held FROM runs
-             WHERE cleanup IN ('pending', 'failed') AND state IN ('succeeded', 'failed', 'cancelled') AND run_after <= now()
+             WHERE state IN ('succeeded', 'failed', 'cancelled')
+               AND ((cleanup IN ('pending', 'failed') AND run_after <= now()) OR (destroy = 'pending' AND destroy_after <= now()))
                AND (lease_expires_at IS NULL OR lease_expires_at < now())
-             ORDER BY run_after
+             ORDER BY CASE WHEN destroy = 'pending' THEN least(run_after, destroy_after) ELSE run_after END
              FOR UPDATE SKIP LOCKED
              LIMIT 1
          )

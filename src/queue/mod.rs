@@ -2,6 +2,7 @@
 //! tables tell.
 
 pub mod claim;
+pub mod destroy;
 pub mod finish;
 pub mod hold;
 pub mod lease;

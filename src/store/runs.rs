@@ -43,6 +43,8 @@ pub struct RunRow {
     pub hold_ended: Option<Release>,
     /// Whether somebody has asked for the end of the build.
     pub cancel_requested: bool,
+    /// Whether what it left in the cloud is to be removed now.
+    pub cleanup_is_due: bool,
     /// The most often that the removal of one of its resources failed.
     pub cleanup_tries: u32,
 }
@@ -61,6 +63,7 @@ struct Row {
     authorized_keys: Vec<String>,
     hold_ended: Option<Release>,
     cancel_requested: bool,
+    cleanup_is_due: bool,
     cleanup_tries: i32,
 }
 
@@ -74,6 +77,7 @@ pub async fn load(db: &mut PgConnection, vault: &Vault, run: RunId) -> Result<Ru
                 extract(epoch FROM coalesce(builds.started_at, now()) + timeout_ms * interval '1 millisecond' - now())::float8
                     AS seconds_left,
                 on_error, keep_for_ms, authorized_keys, cancel_requested_at IS NOT NULL AS cancel_requested,
+                cleanup IN ('pending', 'failed') AND run_after <= now() AS cleanup_is_due,
                 CASE WHEN held_until <= now() THEN coalesce(release, 'cleanup') END AS hold_ended,
                 (SELECT coalesce(max(tries), 0) FROM resources WHERE run_id = runs.id AND resources.state IN ('intent', 'created'))
                     AS cleanup_tries
@@ -98,6 +102,7 @@ pub async fn load(db: &mut PgConnection, vault: &Vault, run: RunId) -> Result<Ru
         authorized_keys: row.authorized_keys,
         hold_ended: row.hold_ended,
         cancel_requested: row.cancel_requested,
+        cleanup_is_due: row.cleanup_is_due,
         cleanup_tries: u32::try_from(row.cleanup_tries).unwrap_or_default(),
     })
 }

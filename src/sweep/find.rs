@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::{
-    bake::tags::{ARTIFACT_TAG, BUILD_TAG, RUN_TAG},
+    bake::tags::{ARTIFACT_TAG, BUILD_TAG, RUN_TAG, UNFINISHED},
     domain::RunId,
     oapi::{
         Client, OapiError,
@@ -150,7 +150,7 @@ pub fn marked(survey: &Survey) -> Vec<Thing> {
         for id in image.snapshot_ids() {
             let snapshot = survey.snapshots.iter().find(|snapshot| snapshot.snapshot_id == id);
             let Some(snapshot) = snapshot.filter(|snapshot| is_unmarked(&snapshot.tags)) else { continue };
-            if unmarked.insert(id) {
+            if came_with(snapshot, &image_thing) && unmarked.insert(id) {
                 things.push(Thing {
                     build: image_thing.build.clone(),
                     artifact: image_thing.artifact.clone(),
@@ -162,8 +162,13 @@ pub fn marked(survey: &Survey) -> Vec<Thing> {
         things.push(image_thing);
     }
     for snapshot in &survey.snapshots {
-        let Some(owner) = owner(&snapshot.tags) else { continue };
-        things.push(snapshot_thing(snapshot, owner));
+        if let Some(owner) = owner(&snapshot.tags) {
+            things.push(snapshot_thing(snapshot, owner));
+        } else if let Some(run) = run_of_snapshot(snapshot) {
+            // A run tags such a snapshot before it announces it.
+            let artifact = tag(&snapshot.tags, ARTIFACT_TAG).or_else(|| Some(UNFINISHED.to_owned()));
+            things.push(Thing { artifact, ..snapshot_thing(snapshot, Owner::Run(run)) });
+        }
     }
     for ip in &survey.public_ips {
         let Some(owner) = owner(&ip.tags) else { continue };
@@ -234,6 +239,20 @@ fn volume_thing(volume: &Volume, owner: Owner) -> Thing {
         name: tag(&volume.tags, "Name").or_else(|| volume.size.map(|size| format!("{size} GiB"))),
         ..thing(ResourceKind::Volume, &volume.volume_id, owner, &volume.tags)
     }
+}
+
+/// The run that asked for a snapshot of a volume, by its client token.
+fn run_of_snapshot(snapshot: &Snapshot) -> Option<RunId> {
+    run_of_token(snapshot.client_token.as_deref()?)
+}
+
+/// Whether a snapshot was made with the image. An image can also be registered from snapshots that were there before the run,
+/// and belong to somebody else.
+fn came_with(snapshot: &Snapshot, image: &Thing) -> bool {
+    let began = image.run().and_then(accepted_at);
+    let is_older =
+        moment(snapshot.creation_date.as_deref()).zip(began).is_some_and(|(made, began)| made < began);
+    run_of_snapshot(snapshot).is_none() && !is_older
 }
 
 fn snapshot_thing(snapshot: &Snapshot, owner: Owner) -> Thing {
@@ -308,6 +327,49 @@ fn moment(text: Option<&str>) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oapi::types::{BlockDeviceMappingImage, BsuToCreate};
+
+    #[test]
+    fn snapshots_of_an_unfinished_omi_are_its_own_unless_they_are_older_than_its_run() {
+        let run = RunId::generate();
+        let at = |time: DateTime<Utc>| Some(time.to_rfc3339());
+        let (now, before) =
+            (Utc::now() + chrono::TimeDelta::seconds(1), Utc::now() - chrono::TimeDelta::days(3));
+        let token = Some(format!("{run}-1-snapshot-xvdf"));
+        let snapshot = |id: &str, creation_date, client_token| Snapshot {
+            snapshot_id: id.to_owned(),
+            creation_date,
+            client_token,
+            ..Snapshot::default()
+        };
+        let mapping = |id: &str| BlockDeviceMappingImage {
+            bsu: Some(BsuToCreate { snapshot_id: Some(id.to_owned()), ..BsuToCreate::default() }),
+            ..BlockDeviceMappingImage::default()
+        };
+        let ids = ["snap-with-it", "snap-named", "snap-of-token"];
+        let survey = Survey {
+            images: vec![Image {
+                image_id: "ami-1".to_owned(),
+                block_device_mappings: ids.map(mapping).into(),
+                tags: vec![
+                    ResourceTag::new(RUN_TAG, run.to_string()),
+                    ResourceTag::new(ARTIFACT_TAG, UNFINISHED),
+                ],
+                ..Image::default()
+            }],
+            snapshots: vec![
+                snapshot(ids[0], at(now), None),
+                snapshot(ids[1], at(before), None),
+                snapshot(ids[2], at(now), token),
+            ],
+            ..Survey::default()
+        };
+        let things = marked(&survey);
+        let found: Vec<_> =
+            things.iter().map(|thing| (thing.id.as_str(), thing.artifact.as_deref())).collect();
+        let unfinished = Some(UNFINISHED);
+        assert_eq!(found, [(ids[0], unfinished), ("ami-1", unfinished), (ids[2], unfinished)]);
+    }
 
     #[test]
     fn only_names_that_fournil_gives_are_its_own() {

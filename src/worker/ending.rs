@@ -39,13 +39,13 @@ pub async fn decide(
 }
 
 /// Lends its parts to `durable!`.
-struct Decided<'a> {
-    store: &'a sqlx::PgPool,
-    stop: &'a Stop,
+pub(super) struct Decided<'a> {
+    pub store: &'a sqlx::PgPool,
+    pub stop: &'a Stop,
 }
 
 impl Decided<'_> {
-    const fn store_and_stop(&self) -> (&sqlx::PgPool, &Stop) {
+    pub(super) const fn store_and_stop(&self) -> (&sqlx::PgPool, &Stop) {
         (self.store, self.stop)
     }
 }
@@ -187,7 +187,7 @@ async fn keep(
 }
 
 /// What can be done with the run's VM; without the uploaded folder, which is of no use here, and whose unpacking could fail.
-fn bench(
+pub(super) fn bench(
     kitchen: &Kitchen,
     claimed: &Claimed,
     stop: &Stop,

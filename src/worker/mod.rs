@@ -1,6 +1,7 @@
 //! Works on runs: claims them, keeps their leases, bakes, cleans up, ends them; drains at shutdown; takes over from lost
 //! workers. How an image is baked is `bake`'s, who may claim what is `queue`'s.
 
+mod afterwards;
 mod ending;
 mod heartbeat;
 mod kitchen;

@@ -1,4 +1,5 @@
-//! Finishes what runs could not: removes what their cleanup left, as often as it takes, and forgets old idempotency keys
+//! Finishes what runs could not: removes what their cleanup left, as often as it takes, destroys what somebody does not want
+//! any more, and forgets old idempotency keys
 //! and workers. Runs in every replica; each piece of work is claimed by one.
 
 use std::{sync::Arc, time::Duration};
@@ -7,7 +8,7 @@ use chrono::Utc;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Kitchen, heartbeat::Held, run};
+use super::{Kitchen, afterwards, heartbeat::Held};
 use crate::{
     bake::Stop,
     queue,
@@ -44,7 +45,7 @@ pub async fn serve(kitchen: Kitchen, held: Held, runs: TaskTracker, drain: Cance
                 let hold = held.hold(&claimed.lease, &stop);
                 let kitchen = kitchen.clone();
                 runs.spawn(async move {
-                    run::finish_cleanup(&kitchen, claimed, stop).await;
+                    afterwards::finish(&kitchen, claimed, stop).await;
                     drop(hold);
                     drop(place);
                 });

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::{
     Kitchen,
-    ending::{CLEANUP_RETRY, clean, clean_up, conclude, decide},
+    ending::{CLEANUP_RETRY, clean, conclude, decide},
     planning,
 };
 use crate::{
@@ -118,14 +118,6 @@ async fn fail_after_panic(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> 
     Ok(closed?)
 }
 
-/// Removes what an ended run left.
-pub async fn finish_cleanup(kitchen: &Kitchen, claimed: Claimed, stop: Stop) {
-    let run = claimed.lease.run;
-    if let Err(error) = Box::pin(try_finish_cleanup(kitchen, &claimed, &stop)).await {
-        tracing::warn!(run.id = %run, error = %error, "the cleanup of run {run} could not be finished");
-    }
-}
-
 async fn try_work(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(), StepError> {
     let row = load(kitchen, claimed).await?;
     let limit = watch_deadline(&row, stop);
@@ -171,7 +163,7 @@ async fn try_work(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(
 }
 
 /// A cleanup that stopped because this worker shuts down goes on elsewhere at once, not only when the lease has run out.
-async fn give_back(
+pub(super) async fn give_back(
     kitchen: &Kitchen,
     claimed: &Claimed,
     result: &Result<(), StepError>,
@@ -183,7 +175,7 @@ async fn give_back(
 }
 
 /// Loads the run; its plan is opened here and nowhere else.
-async fn load(kitchen: &Kitchen, claimed: &Claimed) -> Result<RunRow, StepError> {
+pub(super) async fn load(kitchen: &Kitchen, claimed: &Claimed) -> Result<RunRow, StepError> {
     Ok(runs::load(
         &mut *kitchen.store.acquire().await.map_err(StoreError::from)?,
         &kitchen.vault,
@@ -192,7 +184,7 @@ async fn load(kitchen: &Kitchen, claimed: &Claimed) -> Result<RunRow, StepError>
     .await?)
 }
 
-fn open_log(kitchen: &Kitchen, claimed: &Claimed, row: &RunRow) -> LogWriter {
+pub(super) fn open_log(kitchen: &Kitchen, claimed: &Claimed, row: &RunRow) -> LogWriter {
     let redactor = Redactor::new(&row.plan.secrets);
     LogWriter::new(
         kitchen.store.clone(),
@@ -371,15 +363,4 @@ async fn unpack(kitchen: &Kitchen, row: &RunRow) -> Result<TempDir, StepError> {
         Ok(folder)
     });
     unpacked.await.map_err(|error| failed(error.to_string()))?.map_err(failed)
-}
-
-async fn try_finish_cleanup(kitchen: &Kitchen, claimed: &Claimed, stop: &Stop) -> Result<(), StepError> {
-    let row = load(kitchen, claimed).await?;
-    let log = open_log(kitchen, claimed, &row);
-    let outcome = row.outcome.clone().unwrap_or(Outcome { state: row.state, error: None });
-    let result = clean_up(kitchen, claimed, stop, &row, &log, outcome).await;
-    let closed = log.close().await;
-    give_back(kitchen, claimed, &result).await?;
-    result?;
-    Ok(closed?)
 }

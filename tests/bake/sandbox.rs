@@ -25,6 +25,9 @@ pub enum Machines {
     None,
     /// Namespaces, reached by real SSH.
     Namespaces,
+    /// Namespaces at first, and full PCs that boot their disks once the test asks for them; with a Debian among the
+    /// official images.
+    NamespacesAndPcs,
 }
 
 impl Machines {
@@ -51,11 +54,13 @@ impl Sandbox {
         let backend = match machines {
             Machines::None => "none",
             Machines::Namespaces => "ns",
+            Machines::NamespacesAndPcs => "ns,qemu",
         };
+        let seeds = if machines == Machines::NamespacesAndPcs { "tiny,debian" } else { "tiny" };
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "TERM"])
             .arg(program)
-            .args(["--listen", "127.0.0.1:0", "--backend", backend, "--image-cache"])
+            .args(["--listen", "127.0.0.1:0", "--backend", backend, "--seed-images", seeds, "--image-cache"])
             .arg(images)
             .env("RUST_LOG", "error")
             .env_remove("OSC_ACCESS_KEY")

@@ -5,6 +5,7 @@
 use std::{collections::HashMap, fmt, time::Duration};
 
 use futures::{StreamExt, stream};
+use serde_json::Value;
 
 use crate::{
     PATIENCE,
@@ -12,7 +13,7 @@ use crate::{
     is_long,
     pause::Pause,
     until,
-    world::{World, template},
+    world::{World, surrogate, template, volumes},
 };
 
 /// Worlds at a time. They mostly wait, for things to settle.
@@ -24,9 +25,31 @@ const LATE: (&str, &str) = ("FOURNIL_OAPI_SETTLE", "30s");
 
 #[derive(Debug, Clone)]
 struct KillPoint {
+    bake: Bake,
     action: String,
     nth: usize,
     death: Death,
+}
+
+/// What is baked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bake {
+    /// An OMI of a VM.
+    Bsu,
+    /// An OMI of other volumes.
+    Surrogate,
+    /// Volumes.
+    Volumes,
+}
+
+impl Bake {
+    fn template(self, inline: &[&str]) -> Value {
+        match self {
+            Self::Bsu => template("chaos", inline),
+            Self::Surrogate => surrogate("chaos", inline),
+            Self::Volumes => volumes(inline),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,20 +68,33 @@ enum Death {
 
 impl fmt::Display for KillPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {} no. {}", self.death, self.action, self.nth)
+        write!(f, "{:?}: {:?} {} no. {}", self.bake, self.death, self.action, self.nth)
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whenever_the_server_is_killed_the_build_ends_well_and_nothing_is_left() {
-    let points = kill_points(&calls_of_a_bake().await);
+    let points = kill_points(Bake::Bsu, &calls_of_a_bake(Bake::Bsu).await);
+    try_all(points, AT_A_TIME).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_holds_for_surrogates_and_for_volumes() {
+    let mut points = Vec::new();
+    for bake in [Bake::Surrogate, Bake::Volumes] {
+        points.extend(kill_points(bake, &calls_of_a_bake(bake).await));
+    }
+    try_all(points, AT_A_TIME).await;
+}
+
+async fn try_all(points: Vec<KillPoint>, at_a_time: usize) {
     let tried = points.len();
     let failures: Vec<String> =
         stream::iter(points)
             .map(|point| async move {
                 Box::pin(try_point(&point)).await.err().map(|why| format!("{point}: {why}"))
             })
-            .buffer_unordered(AT_A_TIME)
+            .buffer_unordered(at_a_time)
             .filter_map(std::future::ready)
             .collect()
             .await;
@@ -67,10 +103,10 @@ async fn whenever_the_server_is_killed_the_build_ends_well_and_nothing_is_left()
 }
 
 /// The calls of a bake that nothing happens to.
-async fn calls_of_a_bake() -> Vec<String> {
+async fn calls_of_a_bake(bake: Bake) -> Vec<String> {
     let world = World::new().await;
     let server = world.fournil("undisturbed").await;
-    let build = world.build(&server, &template("undisturbed", &["echo baking"])).await;
+    let build = world.build(&server, &bake.template(&["echo baking"])).await;
     world.succeeds(&server, &build).await.expect("an undisturbed bake succeeds");
     let calls = world.gate.calls();
     server.process.end().await;
@@ -78,10 +114,19 @@ async fn calls_of_a_bake() -> Vec<String> {
     calls
 }
 
-fn kill_points(calls: &[String]) -> Vec<KillPoint> {
+/// Up to a stopped VM one builder does what the other does, except that a volume has to be known that may stay.
+fn is_its_own(bake: Bake, action: &str, has_stopped: bool) -> bool {
+    bake == Bake::Bsu || has_stopped || is_long() || (bake == Bake::Volumes && action == "CreateVms")
+}
+
+fn kill_points(bake: Bake, calls: &[String]) -> Vec<KillPoint> {
     let mut seen: HashMap<&str, usize> = HashMap::new();
-    let mut points = vec![KillPoint { action: "(none)".to_owned(), nth: 1, death: Death::Provisioning }];
-    for action in calls {
+    let mut points = Vec::new();
+    if is_its_own(bake, "(none)", false) {
+        points.push(KillPoint { bake, action: "(none)".to_owned(), nth: 1, death: Death::Provisioning });
+    }
+    let stops = calls.iter().position(|action| action == "StopVms").unwrap_or_default();
+    for (index, action) in calls.iter().enumerate() {
         let nth = seen.entry(action).or_default();
         *nth += 1;
         let is_read = action.starts_with("Read");
@@ -93,7 +138,7 @@ fn kill_points(calls: &[String]) -> Vec<KillPoint> {
         } else {
             usize::MAX
         };
-        if *nth > most {
+        if *nth > most || !is_its_own(bake, action, index > stops) {
             continue;
         }
         let mut deaths = vec![Death::Before];
@@ -110,7 +155,12 @@ fn kill_points(calls: &[String]) -> Vec<KillPoint> {
         if action.starts_with("Create") && (is_long() || action != "CreateTags") {
             deaths.push(Death::Late);
         }
-        points.extend(deaths.into_iter().map(|death| KillPoint { action: action.clone(), nth: *nth, death }));
+        points.extend(deaths.into_iter().map(|death| KillPoint {
+            bake,
+            action: action.clone(),
+            nth: *nth,
+            death,
+        }));
     }
     points
 }
@@ -131,7 +181,7 @@ async fn try_in(world: &World, point: &KillPoint) -> Result<(), String> {
     let line = pause.line();
     let is_provisioning = matches!(point.death, Death::Provisioning);
     let script: &[&str] = if is_provisioning { &["echo baking", &line] } else { &["echo baking"] };
-    let build = world.build(&first, &template("chaos", script)).await;
+    let build = world.build(&first, &point.bake.template(script)).await;
     if is_provisioning {
         pause.reached().await;
         world.until_said(&first, &build, "baking").await;

@@ -8,6 +8,7 @@
 
 mod database;
 mod database_away;
+mod destroying;
 mod embedded;
 mod every_call;
 mod gate;

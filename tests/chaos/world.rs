@@ -161,6 +161,13 @@ impl World {
         build["id"].as_str().unwrap_or_else(|| panic!("not accepted: {build}")).to_owned()
     }
 
+    /// Asks for the end of what a build announced.
+    pub async fn destroy(&self, server: &Server, build: &str) {
+        let sent = self.http.delete(format!("{}/builds/{build}/artifacts", server.url)).send().await;
+        let answer = sent.expect("fournil answers");
+        assert_eq!(answer.status(), 202, "the artifacts are to be destroyed");
+    }
+
     /// The build as it is now, if fournil can tell.
     pub async fn look(&self, server: &Server, build: &str) -> Option<Value> {
         self.get(&format!("{}/builds/{build}", server.url)).await
@@ -275,7 +282,8 @@ impl Ended {
         artifacts
             .flat_map(|artifact| {
                 let snapshots = artifact["snapshots"].as_array().into_iter().flatten().map(text);
-                std::iter::once(text(&artifact["id"])).chain(snapshots).collect::<Vec<_>>()
+                let snapshot = artifact["snapshot"].as_str().map(str::to_owned);
+                std::iter::once(text(&artifact["id"])).chain(snapshots).chain(snapshot).collect::<Vec<_>>()
             })
             .collect()
     }
@@ -314,4 +322,35 @@ pub fn template(omi_name: &str, inline: &[&str]) -> Value {
         }],
         "provisioners": [{ "type": "shell", "inline": inline }],
     })
+}
+
+/// A bake of the same kind that makes an OMI of two other volumes of its VM.
+pub fn surrogate(omi_name: &str, inline: &[&str]) -> Value {
+    let volume = |name: &str| json!({ "device_name": name, "volume_size": 1, "delete_on_vm_deletion": true });
+    let mut template = template(omi_name, inline);
+    let builder = &mut template["builders"][0];
+    builder["type"] = json!("osc-bsusurrogate");
+    builder["launch_block_device_mappings"] = json!([volume("/dev/xvdf"), volume("/dev/xvdg")]);
+    builder["omi_root_device"] = json!({ "source_device_name": "/dev/xvdf", "device_name": "/dev/sda1" });
+    template
+}
+
+/// A bake of the same kind that makes two volumes, and a snapshot of one.
+pub fn volumes(inline: &[&str]) -> Value {
+    let mut template = template("none", inline);
+    let builder = template["builders"][0].as_object_mut().expect("an object");
+    for option in ["omi_name", "run_volume_tags", "tags", "snapshot_tags"] {
+        builder.remove(option);
+    }
+    builder.insert("type".to_owned(), json!("osc-bsuvolume"));
+    let tags = json!({ "Purpose": "chaos" });
+    builder.insert(
+        "bsu_volumes".to_owned(),
+        json!([
+            { "device_name": "/dev/xvdf", "volume_size": 1, "tags": tags },
+            { "device_name": "/dev/xvdg", "volume_size": 1, "snapshot_volume": true, "snapshot_tags": tags,
+              "snapshot_account_ids": ["123456789012"] },
+        ]),
+    );
+    template
 }

@@ -3,6 +3,7 @@
 
 mod console;
 pub mod kernel;
+mod names;
 pub mod net;
 pub mod none;
 pub mod ns;

@@ -3,6 +3,7 @@
 
 pub mod disk;
 pub mod loop_device;
+pub mod partitions;
 pub mod seed;
 pub mod sys;
 

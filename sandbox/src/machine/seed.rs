@@ -4,6 +4,7 @@
 
 mod bootable;
 mod debian;
+mod host;
 mod kernel;
 mod tiny;
 
@@ -82,11 +83,20 @@ pub async fn trial_kernel(cache_dir: &Path) -> Result<PathBuf, SeedError> {
     blocking(move || kernel::Kernel::get(&cache_dir)?.image()).await
 }
 
+/// Variants of the `debian` image.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DebianOptions {
+    /// With a kernel and systemd, on a disk that a PC boots from.
+    pub has_kernel: bool,
+    /// With this machine's certificate authorities, proxies and pip configuration.
+    pub takes_host_settings: bool,
+}
+
 /// Builds the `debian` image into `cache_dir`, or answers the one that is there: Debian 12 with OpenSSH, sudo, Python,
-/// curl and apt. Needs root, a Debian mirror and about 30 seconds.
-pub async fn build_debian(cache_dir: &Path) -> Result<PathBuf, SeedError> {
+/// curl and apt. Needs root, a Debian mirror and about 30 seconds, or 60 with a kernel.
+pub async fn build_debian(cache_dir: &Path, options: DebianOptions) -> Result<PathBuf, SeedError> {
     let cache_dir = cache_dir.to_owned();
-    blocking(move || debian::build(&cache_dir)).await
+    blocking(move || debian::build(&cache_dir, options)).await
 }
 
 async fn blocking(

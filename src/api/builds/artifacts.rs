@@ -5,10 +5,10 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::exists;
+use super::{exists, view::ArtifactView};
 use crate::{
     api::{AppState, extract::BuildPath, problem::ApiError},
-    domain::{Artifact, BuildId, Problem},
+    domain::{BuildId, Problem},
     store::artifacts,
 };
 
@@ -27,7 +27,7 @@ pub struct RunArtifact {
     /// The run's builder.
     pub builder: String,
     /// The artifact.
-    #[schema(value_type = Artifact)]
+    #[schema(value_type = ArtifactView)]
     pub artifact: Value,
 }
 

@@ -20,7 +20,7 @@ use crate::{
     get, path = "/builds/{id}/manifest", operation_id = "get_manifest", tag = "builds",
     params(("id" = BuildId, Path, description = "The build's id.")),
     responses(
-        (status = 200, description = "The manifest; a run that has not succeeded is not in it.", body = Manifest),
+        (status = 200, description = "The manifest; a run that has not succeeded, and what was destroyed, is not in it.", body = Manifest),
         (status = 404, description = "There is no such build.", body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -32,7 +32,7 @@ pub async fn manifest(
     exists(&mut db, id).await?;
     let rows = artifacts::of_build(&mut db, id).await?;
     let mut builds: Vec<ManifestBuild> = Vec::new();
-    for row in rows.into_iter().filter(|row| row.state == RunState::Succeeded) {
+    for row in rows.into_iter().filter(|row| row.state == RunState::Succeeded && row.is_there()) {
         let artifact_id = packer_id(&row)?;
         match builds.last_mut().filter(|last| last.name == row.run) {
             Some(last) => last.artifact_id = format!("{},{artifact_id}", last.artifact_id),

@@ -5,6 +5,7 @@ pub mod artifacts;
 pub mod cancel;
 pub mod cleanup;
 pub mod create;
+pub mod destroy;
 pub mod files;
 pub mod get;
 pub mod intake;

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{
     bake::reach::Reach,
-    domain::{Artifact, BuildId, BuildState, CleanupState, Problem, RunId, RunState, duration},
+    domain::{Artifact, BuildId, BuildState, CleanupState, DestroyState, Problem, RunId, RunState, duration},
     store::builds::read::{BuildRow, LeftoverRow, RunRow},
 };
 
@@ -48,12 +48,27 @@ pub struct BuildView {
     #[schema(value_type = Option<Problem>)]
     pub error: Option<Value>,
     /// What all runs have announced.
-    #[schema(value_type = Vec<Artifact>)]
+    #[schema(value_type = Vec<ArtifactView>)]
     pub artifacts: Vec<Value>,
     /// What is still to be removed in the cloud though the build has ended; fournil goes on removing it.
     pub leftovers: Vec<LeftoverRow>,
     /// One for each source of the template.
     pub runs: Vec<RunView>,
+}
+
+/// An artifact, and whether it is still there.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(title = "Artifact with its end")]
+pub struct ArtifactView {
+    /// What was announced.
+    #[serde(flatten)]
+    pub artifact: Artifact,
+    /// When it was destroyed, with all that was behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed_at: Option<DateTime<Utc>>,
+    /// Why it, or something behind it, could not be destroyed the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removal_error: Option<String>,
 }
 
 /// One source of a build.
@@ -95,8 +110,10 @@ pub struct RunView {
     pub held: Option<Value>,
     /// When what it kept after an error (`on_error: abort`) is removed; `POST /builds/{id}/cleanup` does it before.
     pub kept_until: Option<DateTime<Utc>>,
+    /// What came of the request to destroy its artifacts, if there was one.
+    pub destroy: Option<DestroyState>,
     /// What it has announced.
-    #[schema(value_type = Vec<Artifact>)]
+    #[schema(value_type = Vec<ArtifactView>)]
     pub artifacts: Vec<Value>,
 }
 
@@ -146,6 +163,7 @@ impl From<RunRow> for RunView {
             held_until: row.held_until,
             held: row.held,
             kept_until: row.kept_until,
+            destroy: row.destroy,
             artifacts: row.artifacts,
         }
     }

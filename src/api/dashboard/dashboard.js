@@ -61,7 +61,7 @@ function progressOf(build) {
 
 function row(build) {
   const labels = Object.entries(build.labels).map(([name, value]) => `${name}=${value}`);
-  const what = build.artifacts.map((artifact) => artifact.id);
+  const what = build.artifacts.filter((artifact) => !artifact.removed_at).map((artifact) => artifact.id);
   const doing = build.runs.filter((run) => run.state === "running" && run.step).map((run) => run.step);
   const under = [build.error && build.error.detail, ...what, ...doing, ...labels].filter(Boolean).join(" · ");
   return element("li", {}, element("a", { class: "build", href: `#/builds/${build.id}` },
@@ -168,8 +168,11 @@ async function loadFacts() {
 const page = { id: null, log: null, steps: [], shown: null };
 
 function artifactItem(artifact) {
-  const extra = artifact.type === "omi" ? `${artifact.name} · ${artifact.snapshots.join(", ")}` : `${artifact.device} · ${artifact.size} GiB`;
-  return element("li", {}, element("code", {}, artifact.id), element("span", { class: "quiet" }, `${artifact.region} · ${extra}`));
+  const snapshots = artifact.type === "omi" ? artifact.snapshots : artifact.snapshot ? [artifact.snapshot] : [];
+  const what = artifact.type === "omi" ? artifact.name : `${artifact.device} · ${artifact.size} GiB`;
+  const end = artifact.removed_at ? `destroyed ${new Date(artifact.removed_at).toLocaleString()}` : artifact.removal_error ? `could not be destroyed: ${artifact.removal_error}` : "";
+  const facts = [artifact.region, what, snapshots.join(", "), end].filter(Boolean).join(" · ");
+  return element("li", {}, element("code", {}, artifact.id), element("span", { class: "quiet" }, facts));
 }
 
 function stepItem(step) {

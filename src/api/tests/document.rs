@@ -58,7 +58,9 @@ fn every_operation_has_a_name_and_every_answer_a_description() {
     let yaml = openapi_yaml();
     let paths: Vec<_> = lines_below(&yaml, "paths").collect();
     let operations = paths.iter().filter(|line| {
-        matches!(line.trim(), "get:" | "post:") && line.starts_with("    ") && !line.starts_with("     ")
+        matches!(line.trim(), "get:" | "post:" | "delete:")
+            && line.starts_with("    ")
+            && !line.starts_with("     ")
     });
     let mut names: Vec<_> =
         paths.iter().filter_map(|line| line.trim().strip_prefix("operationId: ")).collect();

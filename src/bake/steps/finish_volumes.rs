@@ -83,10 +83,11 @@ async fn free(cx: &Cx, volume: &FinishedVolume) -> Result<Volume, StepError> {
     let is_linked = |volume: &Volume| !volume.linked_volumes.is_empty();
     if client.read_all(&ReadVolumes::filtered(filters)).await?.iter().any(is_linked) {
         let request = UnlinkVolume { volume_id: volume.id.clone(), force_unlink: None };
-        match client.call(&request).await {
+        if let Err(error) = client.call(&request).await
             // An earlier try has asked already.
-            Err(error) if error.is_conflict() => {}
-            result => drop(result?),
+            && !error.is_conflict()
+        {
+            return Err(error.into());
         }
     }
     let until = predicates::volume_state(VolumeState::Available);

@@ -1,5 +1,5 @@
-//! Registers an OMI of snapshots. What CreateImage takes over from a VM otherwise is said here: the architecture, the ways to
-//! boot and the licences are those of the source OMI, as far as the template does not say.
+//! Registers an OMI of snapshots. Of the source OMI it has the architecture only; what it boots with and its licences are as
+//! the template says.
 
 use super::{Account, NameCheck, OmiId, SourceImage, VolumeSnapshot, create_omi::create_image};
 use crate::{
@@ -34,8 +34,6 @@ impl Step for RegisterOmi<'_> {
         let omi = &self.plan.omi;
         let late = Late::new(cx, Some(self.source));
         let description = omi.description.as_deref().map(|text| late.render(text)).transpose()?;
-        let product_codes =
-            if omi.product_codes.is_empty() { &self.source.product_codes } else { &omi.product_codes };
         let mappings = self.plan.devices.iter().map(|device| self.mapping(device));
         let request = CreateImage {
             image_name: Some(omi.name.clone()),
@@ -43,8 +41,9 @@ impl Step for RegisterOmi<'_> {
             root_device_name: Some(self.plan.root_device_name.clone()),
             block_device_mappings: mappings.collect::<Result<_, _>>()?,
             architecture: self.source.architecture.clone(),
-            product_codes: product_codes.clone(),
-            boot_modes: omi.boot_modes_or(&self.source.boot_modes),
+            // Of the source only the processor is left: what is on the new disk has licences and a boot loader of its own.
+            product_codes: omi.product_codes.clone(),
+            boot_modes: omi.boot_modes_or(&[]),
             ..CreateImage::default()
         };
         let ids: Vec<&str> = self.snapshots.iter().map(|snapshot| snapshot.id.as_str()).collect();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::{FromRow, PgConnection, types::Json};
 
 use super::StoreError;
-use crate::domain::{BuildId, BuildState, CleanupState, RunId, RunState, StepState};
+use crate::domain::{BuildId, BuildState, CleanupState, DestroyState, RunId, RunState, StepState};
 
 /// A build with its runs.
 #[derive(Debug, Clone, FromRow)]
@@ -85,7 +85,9 @@ pub struct RunRow {
     pub held: Option<Value>,
     /// When what it kept after an error is removed.
     pub kept_until: Option<DateTime<Utc>>,
-    /// Each a [`crate::domain::Artifact`].
+    /// What came of the request to destroy its artifacts, if there was one.
+    pub destroy: Option<DestroyState>,
+    /// Each a [`crate::domain::Artifact`], and when it was destroyed.
     pub artifacts: Vec<Value>,
 }
 
@@ -107,7 +109,7 @@ pub struct LeftoverRow {
 /// The columns of a [`BuildRow`]; `b` is the build.
 macro_rules! build_columns {
     () => {
-        "b.id, b.name, b.state, b.labels, b.priority, b.timeout_ms, b.on_error, b.credentials, b.notices, b.retry_of, b.created_at,
+        concat!("b.id, b.name, b.state, b.labels, b.priority, b.timeout_ms, b.on_error, b.credentials, b.notices, b.retry_of, b.created_at,
          b.started_at, b.finished_at, b.cancel_requested_at, b.error, b.version,
          coalesce((
              SELECT jsonb_agg(jsonb_build_object(
@@ -115,9 +117,9 @@ macro_rules! build_columns {
                  'worker', r.worker, 'step', r.step, 'steps_done', r.steps_done, 'steps_total', r.steps_total,
                  'cleanup', r.cleanup, 'error', r.error, 'started_at', r.started_at, 'finished_at', r.finished_at,
                  'held_until', CASE WHEN r.held_until > now() THEN r.held_until END,
-                 'held', CASE WHEN r.held_until > now() THEN r.held END, 'kept_until', r.kept_until,
+                 'held', CASE WHEN r.held_until > now() THEN r.held END, 'kept_until', r.kept_until, 'destroy', r.destroy,
                  'artifacts', coalesce((
-                     SELECT jsonb_agg(a.artifact ORDER BY a.ordinal) FROM artifacts a WHERE a.run_id = r.id), '[]')
+                     SELECT jsonb_agg(", crate::store::artifacts::shown_artifact!(), " ORDER BY a.ordinal) FROM artifacts a WHERE a.run_id = r.id), '[]')
              ) ORDER BY r.ordinal)
              FROM runs r WHERE r.build_id = b.id), '[]') AS runs,
          CASE WHEN b.state IN ('queued', 'running') THEN '[]' ELSE coalesce((
@@ -125,7 +127,7 @@ macro_rules! build_columns {
                  'run', r.name, 'kind', l.kind, 'id', l.cloud_id, 'region', l.region, 'last_error', l.last_error
              ) ORDER BY l.created_at, l.id)
              FROM resources l JOIN runs r ON r.id = l.run_id
-             WHERE l.build_id = b.id AND l.state IN ('intent', 'created')), '[]') END AS leftovers"
+             WHERE l.build_id = b.id AND l.state IN ('intent', 'created')), '[]') END AS leftovers")
     };
 }
 

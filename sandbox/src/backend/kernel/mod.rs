@@ -6,10 +6,11 @@
 //! sandbox, and its network goes with it.
 
 pub mod kvm;
-mod names;
+mod mconsole;
 mod process;
 pub mod qemu;
 mod qmp;
+mod uml;
 mod vm;
 
 use std::{
@@ -24,6 +25,7 @@ use std::{
 use self::{
     process::Process,
     qemu::{Accelerator, QemuMachine},
+    uml::UmlMachine,
     vm::Vm,
 };
 use super::{
@@ -51,12 +53,15 @@ pub struct KernelConfig {
 pub enum Hypervisor {
     /// A PC.
     Qemu(Accelerator),
+    /// A Linux kernel as a process.
+    Uml,
 }
 
 impl Hypervisor {
     fn name(self) -> &'static str {
         match self {
             Self::Qemu(_) => "qemu",
+            Self::Uml => "uml",
         }
     }
 
@@ -64,6 +69,7 @@ impl Hypervisor {
     fn needs(self) -> [(&'static str, &'static str); 2] {
         match self {
             Self::Qemu(_) => [(qemu::QEMU, "qemu-system-x86"), ("setpriv", "util-linux")],
+            Self::Uml => [(uml::UML, "user-mode-linux"), ("setpriv", "util-linux")],
         }
     }
 }
@@ -71,7 +77,7 @@ impl Hypervisor {
 /// All that is needed to switch a machine on.
 struct Order<'a> {
     spec: &'a VmSpec,
-    network: &'a Network,
+    network: &'a Arc<Network>,
     console: &'a Arc<Console>,
     /// What it has here for as long as it exists.
     folder: &'a Path,
@@ -82,6 +88,7 @@ struct Order<'a> {
 /// A machine that is switched on.
 enum Machine {
     Qemu(QemuMachine),
+    Uml(UmlMachine),
 }
 
 impl Machine {
@@ -90,42 +97,49 @@ impl Machine {
             Hypervisor::Qemu(accelerator) => {
                 QemuMachine::boot(order, accelerator, config.memory).await.map(Self::Qemu)
             }
+            Hypervisor::Uml => UmlMachine::boot(order, config.memory).await.map(Self::Uml),
         }
     }
 
     fn process(&self) -> &Process {
         match self {
             Self::Qemu(machine) => &machine.process,
+            Self::Uml(machine) => &machine.process,
         }
     }
 
     async fn press_power_button(&self) -> io::Result<()> {
         match self {
             Self::Qemu(machine) => machine.press_power_button().await,
+            Self::Uml(machine) => machine.press_power_button().await,
         }
     }
 
     async fn plug(&self, disk: &Disk) -> io::Result<()> {
         match self {
             Self::Qemu(machine) => machine.plug(disk).await,
+            Self::Uml(machine) => machine.plug(disk).await,
         }
     }
 
     async fn unplug(&self, volume_id: &str) -> io::Result<()> {
         match self {
             Self::Qemu(machine) => machine.unplug(volume_id).await,
+            Self::Uml(machine) => machine.unplug(volume_id).await,
         }
     }
 
     async fn drain(&self) -> io::Result<()> {
         match self {
             Self::Qemu(machine) => machine.drain().await,
+            Self::Uml(machine) => machine.drain().await,
         }
     }
 
     async fn how_it_ended(&self) -> PowerEvent {
         match self {
             Self::Qemu(machine) => machine.how_it_ended().await,
+            Self::Uml(machine) => machine.how_it_ended(),
         }
     }
 
@@ -215,6 +229,11 @@ fn probe(config: &KernelConfig) -> Result<(), BackendError> {
         if !is_installed(program) {
             return unsupported(format!("{program} is not installed: apt-get install {package}"));
         }
+    }
+    if let Some(obstacle) =
+        Some(config.hypervisor).filter(|it| *it == Hypervisor::Uml).and_then(|_| uml::obstacle())
+    {
+        return unsupported(obstacle);
     }
     if let Err(error) = fs::File::options().read(true).write(true).open("/dev/net/tun") {
         return unsupported(format!("network interfaces cannot be made (/dev/net/tun: {error})"));

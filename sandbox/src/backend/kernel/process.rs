@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     io,
     os::fd::OwnedFd,
+    path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -26,6 +27,8 @@ const KILL_PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Program {
     /// Its name and arguments. `setpriv`, before it, binds it to the life of the network.
     pub command: Vec<OsString>,
+    /// Where it runs; anywhere if absent.
+    pub folder: Option<PathBuf>,
     pub input: Stdio,
     pub output: Stdio,
     pub errors: OwnedFd,
@@ -45,8 +48,9 @@ impl Process {
         // The thread that starts it is the one whose end kills it.
         let child = network
             .run(move || {
-                let Program { command, input, output, errors } = program;
+                let Program { command, folder, input, output, errors } = program;
                 Command::new("setpriv")
+                    .current_dir(folder.unwrap_or_else(|| PathBuf::from("/")))
                     .args(["--pdeathsig", "KILL", "--"])
                     .args(command)
                     .stdin(input)
@@ -84,13 +88,16 @@ impl Process {
     /// Ends it at once, without waiting for it.
     pub fn kill(&self) -> io::Result<()> {
         // Nothing is sent after the end was announced: the pid may be another process's by then.
-        if self.ended.borrow().is_none() {
-            match kill(self.pid, Signal::SIGKILL) {
-                Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
-                Err(error) => return Err(error.into()),
-            }
+        if self.ended.borrow().is_some() {
+            return Ok(());
         }
-        Ok(())
+        // The first process of a namespace is only gone when all others in it are, and its parent waits for it.
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid));
+        let child = children.unwrap_or_default().split_whitespace().find_map(|pid| pid.parse().ok());
+        match kill(child.map_or(self.pid, Pid::from_raw), Signal::SIGKILL) {
+            Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Ends it and waits until it is gone.

@@ -7,17 +7,18 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
 use super::{
     Order,
-    names::letters,
     process::{Process, Program},
     qmp::{Event, Qmp},
 };
-use crate::backend::{BootMode, Disk, PowerEvent, net::TAP};
+use crate::backend::{BootMode, Disk, PowerEvent, names::letters, net::TAP};
 
 /// The program.
 pub(super) const QEMU: &str = "qemu-system-x86_64";
@@ -25,6 +26,9 @@ pub(super) const QEMU: &str = "qemu-system-x86_64";
 const UEFI: [&str; 2] = ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
 /// Translated code that is kept, in MiB. By default it would be a gigabyte for each machine.
 const TRANSLATED: u32 = 128;
+
+/// Resets that follow one another faster than this are the same one.
+const ONE_RESET: Duration = Duration::from_secs(2);
 
 /// What executes the machine's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,14 +72,20 @@ impl QemuMachine {
         let (ours, theirs) = UnixStream::pair()?;
         let program = Program {
             command,
+            folder: None,
             input: Stdio::from(std::os::fd::OwnedFd::from(theirs.try_clone()?)),
             output: Stdio::from(std::os::fd::OwnedFd::from(theirs)),
             errors: order.console.writer()?.into(),
         };
         let process = Process::start(order.network, program).await?;
         let on_event = order.on_event.clone();
+        let last_reset = Mutex::new(None::<Instant>);
         let qmp = Qmp::connect(ours, move |event| {
-            if *event == Event::GuestReset {
+            // A kernel asks for its reset in several ways, until one works.
+            let mut last_reset = last_reset.lock().unwrap_or_else(PoisonError::into_inner);
+            if *event == Event::GuestReset
+                && last_reset.replace(Instant::now()).is_none_or(|last| last.elapsed() > ONE_RESET)
+            {
                 on_event(PowerEvent::Rebooted);
             }
         });

@@ -7,7 +7,7 @@ use std::{
     io::{self, Seek, SeekFrom},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::{FileExt, MetadataExt},
+        unix::fs::{FileExt, FileTypeExt, MetadataExt},
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -20,20 +20,20 @@ use tokio::{
     task::AbortHandle,
 };
 
-use super::{
-    dev_of,
-    init::{Node, is_block_device},
-};
+use super::{dev_of, init::Node};
 use crate::{
-    backend::Disk,
+    backend::{Disk, names::letters},
     machine::{
         loop_device::{LoopDevice, Partition, partitions_of},
+        partitions::has_root_file_system,
         sys,
     },
 };
 
 /// What the root volume is called inside, whatever the template calls it, as in the cloud.
-const ROOT_NAME: &str = "xvda";
+const ROOT_NAME: &str = "vda";
+/// Another name for it, for recipes that were written for older VMs.
+const ROOT_LINK: &str = "xvda";
 /// A root file system is grown if at least this is free behind it.
 const GROWN_FROM: u64 = 1 << 20;
 
@@ -42,41 +42,52 @@ const GROWN_FROM: u64 = 1 << 20;
 pub(super) struct Plugged {
     pub disk: Disk,
     pub loop_device: LoopDevice,
-    /// `xvdb`.
+    /// `sda`.
     name: String,
+    /// `xvdf`: what the template calls it.
+    link: String,
     is_root: bool,
 }
 
 impl Plugged {
-    /// Makes a block device of a volume. Blocks for some milliseconds.
-    pub fn attach(disk: Disk, is_root: bool) -> io::Result<Self> {
-        let asked = node_name(&disk.device_name)?;
-        let name = if is_root { ROOT_NAME.to_owned() } else { asked };
+    /// Makes a block device of the root volume. Blocks for some milliseconds.
+    pub fn attach_root(disk: Disk) -> io::Result<Self> {
         let loop_device = LoopDevice::attach(&disk.file)?;
-        Ok(Self { disk, loop_device, name, is_root })
+        Ok(Self { disk, loop_device, name: ROOT_NAME.to_owned(), link: ROOT_LINK.to_owned(), is_root: true })
+    }
+
+    /// Makes a block device of another volume. Blocks for some milliseconds.
+    pub fn attach(disk: Disk, name: String) -> io::Result<Self> {
+        let asked = node_name(&disk.device_name)?;
+        let link = letters(&asked).map_or_else(|| asked.clone(), |letters| format!("xvd{letters}"));
+        let loop_device = LoopDevice::attach(&disk.file)?;
+        Ok(Self { disk, loop_device, name, link, is_root: false })
+    }
+
+    /// The first name of a disk that is free beside others.
+    pub fn free_name(others: &[Self]) -> String {
+        let names = disk_names();
+        let is_free = |name: &String| others.iter().all(|other| other.name != *name);
+        names.into_iter().find(is_free).unwrap_or_default()
     }
 
     /// All that belongs into the VM's /dev for it.
-    pub fn nodes(&self) -> io::Result<Vec<Node>> {
+    pub fn nodes(&self) -> Vec<Node> {
         let partitions = self.loop_device.partitions();
         let mut nodes = vec![Node::Block { name: self.name.clone(), device: self.loop_device.device() }];
+        let names = std::iter::once((self.name.clone(), self.link.clone()));
+        let numbers = partitions.iter().map(|partition| partition.number);
+        let parts =
+            numbers.map(|number| (partition_name(&self.name, number), partition_name(&self.link, number)));
         nodes.extend(partitions.iter().map(|partition| partition_node(&self.name, *partition)));
-        let asked = node_name(&self.disk.device_name)?;
-        if self.is_root && asked != self.name {
-            // `/dev/sda1` is OAPI's name for the root volume: its first partition, if it has any.
-            let base = asked.trim_end_matches(|last: char| last.is_ascii_digit()).to_owned();
-            let root = match self.root_partition(&partitions) {
-                Some(partition) => partition_name(&self.name, partition.number),
-                None => self.name.clone(),
-            };
-            if base != asked {
-                nodes.push(Node::Link { name: asked, target: root });
-            }
-            if base != self.name {
-                nodes.push(Node::Link { name: base, target: self.name.clone() });
-            }
+        nodes.extend(names.chain(parts).map(|(target, name)| Node::Link { name, target }));
+        if let Some(letters) = letters(&self.disk.device_name).filter(|_| !self.is_root) {
+            nodes.push(Node::Link {
+                name: format!("disk/by-id/scsi-0QEMU_QEMU_HARDDISK_sd{letters}"),
+                target: format!("../../{}", self.name),
+            });
         }
-        Ok(nodes)
+        nodes
     }
 
     /// The host's name of the device with the root file system.
@@ -91,7 +102,10 @@ impl Plugged {
     fn root_partition(&self, partitions: &[Partition]) -> Option<Partition> {
         partitions
             .iter()
-            .find(|partition| has_root_file_system(&host_partition(&self.loop_device, **partition)))
+            .find(|partition| {
+                let device = File::open(host_partition(&self.loop_device, **partition));
+                device.is_ok_and(|device| has_root_file_system(&device, 0))
+            })
             .or(partitions.first())
             .copied()
     }
@@ -151,12 +165,12 @@ impl Plugged {
 
     /// Makes its nodes in a running VM.
     pub fn make_nodes(&self, pid: Pid) -> io::Result<()> {
-        self.nodes()?.iter().try_for_each(|node| node.make(&dev_of(pid)))
+        self.nodes().iter().try_for_each(|node| node.make(&dev_of(pid)))
     }
 
     /// Removes its nodes from a running VM.
     pub fn remove_nodes(&self, pid: Pid) -> io::Result<()> {
-        for node in self.nodes()? {
+        for node in self.nodes() {
             let _ = fs::remove_file(dev_of(pid).join(node.name()));
         }
         Ok(())
@@ -187,15 +201,6 @@ fn ext4_size(device: &File) -> io::Result<u64> {
     Ok((upper << 32 | number(4)).saturating_mul(1024 << number(0x18).min(6)))
 }
 
-/// By the magic numbers of ext4 and XFS.
-fn has_root_file_system(device: &Path) -> bool {
-    let (mut ext4, mut xfs) = ([0; 2], [0; 4]);
-    File::open(device).is_ok_and(|file| {
-        let is_ext4 = file.read_exact_at(&mut ext4, 0x438).is_ok() && ext4 == [0x53, 0xEF];
-        is_ext4 || (file.read_exact_at(&mut xfs, 0).is_ok() && xfs == *b"XFSB")
-    })
-}
-
 /// `/dev/xvdb` → `xvdb`.
 fn node_name(device_name: &str) -> io::Result<String> {
     let name = device_name.strip_prefix("/dev/").unwrap_or(device_name);
@@ -204,6 +209,13 @@ fn node_name(device_name: &str) -> io::Result<String> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     Ok(name.to_owned())
+}
+
+/// `sda` to `sdz`, `sdaa` to `sdzz`.
+fn disk_names() -> Vec<String> {
+    let one = ('a'..='z').map(|letter| format!("sd{letter}"));
+    let two = ('a'..='z').flat_map(|first| ('a'..='z').map(move |second| format!("sd{first}{second}")));
+    one.chain(two).collect()
 }
 
 /// `xvdb` → `xvdb1`, `nvme0` → `nvme0p1`.
@@ -231,22 +243,31 @@ fn unescape(text: &str) -> String {
     path
 }
 
+/// A device of a running VM.
+#[derive(Debug)]
+struct InVm {
+    pid: Pid,
+    name: String,
+    link: String,
+}
+
 /// Which loop device is which device of which running VM, for partitions that come and go.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Registry {
-    plugged: Arc<Mutex<HashMap<u32, (Pid, String)>>>,
+    plugged: Arc<Mutex<HashMap<u32, InVm>>>,
 }
 
 impl Registry {
     pub fn insert(&self, pid: Pid, plugged: &Plugged) {
-        self.lock().insert(plugged.loop_device.number(), (pid, plugged.name.clone()));
+        let device = InVm { pid, name: plugged.name.clone(), link: plugged.link.clone() };
+        self.lock().insert(plugged.loop_device.number(), device);
     }
 
     pub fn remove(&self, plugged: &Plugged) {
         self.lock().remove(&plugged.loop_device.number());
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, (Pid, String)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u32, InVm>> {
         self.plugged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -254,25 +275,33 @@ impl Registry {
     fn reconcile(&self, number: u32) {
         // The lock is held, so that the VM cannot be taken out of the registry, and its pid reused, meanwhile.
         let plugged = self.lock();
-        let Some((pid, name)) = plugged.get(&number) else { return };
-        if let Err(error) = reconcile(&dev_of(*pid), name, &partitions_of(number)) {
-            tracing::debug!(%error, device = name, "partitions of a VM's device were not updated");
+        let Some(device) = plugged.get(&number) else { return };
+        if let Err(error) = reconcile(&dev_of(device.pid), device, &partitions_of(number)) {
+            tracing::debug!(%error, device = device.name, "partitions of a VM's device were not updated");
         }
     }
 }
 
-fn reconcile(dev: &Path, name: &str, partitions: &[Partition]) -> io::Result<()> {
+fn reconcile(dev: &Path, device: &InVm, partitions: &[Partition]) -> io::Result<()> {
     let wanted: HashMap<String, u64> = partitions
         .iter()
-        .map(|partition| (partition_name(name, partition.number), partition.device))
+        .map(|partition| (partition_name(&device.name, partition.number), partition.device))
+        .collect();
+    let links: HashMap<String, String> = partitions
+        .iter()
+        .map(|partition| {
+            (partition_name(&device.link, partition.number), partition_name(&device.name, partition.number))
+        })
         .collect();
     for entry in fs::read_dir(dev)? {
         let entry = entry?;
         let found = entry.file_name().to_string_lossy().into_owned();
-        let is_partition = found
-            .strip_prefix(partition_name(name, 0).trim_end_matches('0'))
-            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
-        if is_partition && !wanted.contains_key(&found) && is_block_device(&entry.path()) {
+        let kind = entry.file_type()?;
+        let is_old_node =
+            kind.is_block_device() && is_partition_of(&found, &device.name) && !wanted.contains_key(&found);
+        let is_old_link =
+            kind.is_symlink() && is_partition_of(&found, &device.link) && !links.contains_key(&found);
+        if is_old_node || is_old_link {
             fs::remove_file(entry.path())?;
         }
     }
@@ -281,7 +310,18 @@ fn reconcile(dev: &Path, name: &str, partitions: &[Partition]) -> io::Result<()>
             Node::Block { name, device }.make(dev)?;
         }
     }
+    for (name, target) in links {
+        if fs::read_link(dev.join(&name)).ok() != Some(PathBuf::from(&target)) {
+            Node::Link { name, target }.make(dev)?;
+        }
+    }
     Ok(())
+}
+
+/// Whether a name is that of one of a device's partitions.
+fn is_partition_of(name: &str, device: &str) -> bool {
+    name.strip_prefix(partition_name(device, 0).trim_end_matches('0'))
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Listens to the kernel for partitions of loop devices; ends when it is dropped.
@@ -343,6 +383,15 @@ mod tests {
         for wrong in ["", "/dev/", "/dev/../etc", "/dev/mapper/x", "../x"] {
             assert!(node_name(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(
+            (disk_names().first().map(String::as_str), disk_names().len()),
+            (Some("sda"), 26 + 26 * 26)
+        );
+        assert!(
+            is_partition_of("sda12", "sda")
+                && !is_partition_of("sdaa1", "sda")
+                && !is_partition_of("sda", "sda")
+        );
         assert_eq!(
             (partition_name("xvdb", 2), partition_name("nvme0", 1)),
             ("xvdb2".to_owned(), "nvme0p1".to_owned())

@@ -6,7 +6,7 @@ use std::{
     ffi::CString,
     fs,
     io::{self, Write},
-    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, symlink},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -77,6 +77,9 @@ impl Node {
     /// Makes the entry in a /dev, replacing an older one.
     pub fn make(&self, dev: &Path) -> io::Result<()> {
         let path = dev.join(self.name());
+        if let Some(folder) = path.parent().filter(|folder| *folder != dev) {
+            fs::create_dir_all(folder)?;
+        }
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -248,9 +251,4 @@ fn execute_init() -> Result<std::convert::Infallible, Errno> {
 /// All arguments are our own text.
 fn c_string(text: &str) -> CString {
     CString::new(text.replace('\0', "")).unwrap_or_default()
-}
-
-/// Whether `path` is a block device.
-pub(super) fn is_block_device(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
 }

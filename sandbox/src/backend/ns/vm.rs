@@ -129,9 +129,9 @@ impl Vm {
             return Ok(());
         }
         let what = format!("plug {} into {} as {}", disk.volume_id, self.id, disk.device_name);
-        let pid = running.process.pid;
+        let (pid, name) = (running.process.pid, Plugged::free_name(&running.disks));
         let plugged = blocking(move || {
-            let plugged = Plugged::attach(disk, false)?;
+            let plugged = Plugged::attach(disk, name)?;
             plugged.make_nodes(pid)?;
             Ok(plugged)
         })
@@ -195,10 +195,14 @@ impl Vm {
     async fn boot(self: &Arc<Self>, inner: &Arc<Inner>, spec: VmSpec) -> Result<Running, BackendError> {
         let (root, volumes) = (spec.root.clone(), spec.volumes.clone());
         let disks = blocking(move || {
-            let root = Plugged::attach(root, true)?;
+            let root = Plugged::attach_root(root)?;
             root.grow_root();
-            let volumes = volumes.into_iter().map(|disk| Plugged::attach(disk, false));
-            std::iter::once(Ok(root)).chain(volumes).collect::<io::Result<Vec<_>>>()
+            let mut disks = vec![root];
+            for disk in volumes {
+                let name = Plugged::free_name(&disks);
+                disks.push(Plugged::attach(disk, name)?);
+            }
+            Ok(disks)
         });
         let network = VmNetwork::open(&inner.porter, &inner.config.net, &spec);
         let (disks, network) = tokio::join!(disks, network);
@@ -236,7 +240,6 @@ impl Vm {
         network: &Arc<Network>,
     ) -> Result<Process, BackendError> {
         let what = || format!("start {}", self.id);
-        let nodes: io::Result<Vec<_>> = disks.iter().map(Plugged::nodes).collect();
         let Some(root) = disks.first() else {
             return Err(doing(what())(io::Error::other("it has no root volume")));
         };
@@ -244,7 +247,7 @@ impl Vm {
             hostname: spec.hostname.clone(),
             root_device: root.root_device(),
             mount_point: inner.mount_point.clone(),
-            nodes: nodes.map_err(doing(what()))?.concat(),
+            nodes: disks.iter().flat_map(Plugged::nodes).collect(),
             name_server: inner.config.net.outbound.then(|| NAME_SERVER.to_owned()),
         };
         let process = self.spawn(inner, &description, network).await.map_err(doing(what()))?;

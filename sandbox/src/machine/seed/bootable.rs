@@ -18,6 +18,8 @@ const EFI_SYSTEM: u64 = 4096;
 const ROOT: u64 = 12288;
 /// For the second copy of the table.
 const TAIL: u64 = 2048;
+/// With a smaller one, a mounted file system cannot be grown.
+const JOURNAL: &str = "size=32";
 /// Where GRUB's first sector keeps the address of what it loads, and that keeps the address of the rest.
 const NEXT_IN_BOOT: usize = 0x5C;
 const NEXT_IN_CORE: usize = SECTOR as usize - 12;
@@ -55,7 +57,7 @@ pub(super) struct Boot<'a> {
 pub(super) fn recipe() -> String {
     let efi = Path::new(GRUB).join(GRUB_EFI).is_dir();
     format!(
-        "{BIOS_BOOT} {EFI_SYSTEM} {ROOT} {TAIL} {GRUB_MODULES:?} efi={efi} {}",
+        "{BIOS_BOOT} {EFI_SYSTEM} {ROOT} {TAIL} {JOURNAL} {GRUB_MODULES:?} efi={efi} {}",
         grub_cfg(&Boot { kernel: "", initrd: "", root: "", uuid: "" })
     )
 }
@@ -89,7 +91,7 @@ pub(super) fn make_disk(
     run(
         Command::new("mke2fs")
             .args([
-                "-q", "-F", "-t", "ext4", "-m", "0", "-L", "cloudimg", "-J", "size=4", "-U", boot.uuid, "-E",
+                "-q", "-F", "-t", "ext4", "-m", "0", "-L", "cloudimg", "-J", JOURNAL, "-U", boot.uuid, "-E",
             ])
             .arg(format!("offset={},root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1", ROOT * SECTOR))
             .arg("-d")

@@ -23,18 +23,31 @@ authorize() { # USER HOME
     chown -R "$1" "$2/.ssh"
 }
 
+instance=$(get meta-data/instance-id | tr -cd 'A-Za-z0-9-')
+# Where the network comes up beside this.
+tries=0
+while [ -z "$instance" ] && [ -d /run/systemd/system ] && [ $tries -lt 240 ]; do
+    sleep 0.5
+    tries=$((tries + 1))
+    instance=$(get meta-data/instance-id | tr -cd 'A-Za-z0-9-')
+done
 # What networkd was told; the other images' DHCP clients write it themselves.
 servers=$(sed -n 's/^DNS=//p' /run/systemd/netif/leases/* 2>/dev/null)
 [ -z "$servers" ] || for server in $servers; do echo "nameserver $server"; done >/etc/resolv.conf
 
+[ -n "$instance" ] || echo "first-boot: the metadata service does not answer"
+
 name=$(hostname)
+if [ -n "$instance" ] && [ -d /run/systemd/system ]; then
+    # Nobody else says it to a machine that starts with systemd.
+    name=$(get meta-data/local-hostname)
+    name=${name%%.*}
+    hostname "$name"
+fi
 if ! grep -qw "$name" /etc/hosts 2>/dev/null; then
     printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$name" >/etc/hosts
     echo "$name" >/etc/hostname
 fi
-
-instance=$(get meta-data/instance-id | tr -cd 'A-Za-z0-9-')
-[ -n "$instance" ] || echo "first-boot: the metadata service does not answer"
 
 case $1 in
 keys)

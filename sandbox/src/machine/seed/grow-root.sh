@@ -6,11 +6,12 @@ name=${device##*/}
 if [ -e "$device/partition" ]; then
     disk=${device%/*}
     end=$(($(cat "$device/start") + $(cat "$device/size")))
-    # What is needed for the second copy of the table, and less than is worth the effort.
-    [ $(($(cat "$disk/size") - end)) -gt 8192 ] || exit 0
     partition=$(cat "$device/partition")
-    echo ', +' | sfdisk --quiet --force --no-reread -N "$partition" "/dev/${disk##*/}" >/dev/null 2>&1
-    partx -u -n "$partition" "/dev/${disk##*/}"
+    # What is needed for the second copy of the table, and less than is worth the effort.
+    if [ $(($(cat "$disk/size") - end)) -gt 8192 ]; then
+        echo ', +' | sfdisk --quiet --force --no-reread -N "$partition" "/dev/${disk##*/}" >/dev/null 2>&1
+        partx -u -n "$partition" "/dev/${disk##*/}"
+    fi
 fi
 resize2fs "/dev/$name" >/dev/null 2>&1
 exit 0

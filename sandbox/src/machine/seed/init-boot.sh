@@ -14,6 +14,8 @@ ln -sf fd/0 /dev/stdin
 ln -sf fd/1 /dev/stdout
 ln -sf fd/2 /dev/stderr
 mount -o remount,rw /
+# Ctrl-Alt-Del is a signal for this process, not the end.
+echo 0 >/proc/sys/kernel/ctrl-alt-del
 /usr/lib/sandbox/grow-root
 /usr/lib/sandbox/disk-names all
 uevent /usr/lib/sandbox/disk-names &
