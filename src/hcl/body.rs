@@ -1,6 +1,9 @@
 //! The structure around expressions: attributes and blocks.
 
-use super::{Span, ast::Expr};
+use super::{Span, ast::Expr, eval::Diagnostic};
+
+/// Attributes of a body, and blocks of it. Whoever reads one looks through all of them for each.
+const MOST: usize = 2000;
 
 /// What stands in a file or in a block.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -49,6 +52,12 @@ pub struct Label {
 }
 
 impl Body {
+    /// The error of a body that has too many attributes or blocks.
+    pub(super) fn too_many(span: Span, attributes: usize, blocks: usize) -> Option<Diagnostic> {
+        let message = || format!("at most {MOST} attributes and {MOST} blocks can stand here");
+        (attributes.max(blocks) > MOST).then(|| Diagnostic { span, message: message() })
+    }
+
     /// The attribute of this name.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {

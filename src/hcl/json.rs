@@ -98,6 +98,9 @@ pub fn body_of<N: JsonNode>(node: &N, schema: &Schema) -> Result<Body, Vec<Diagn
             .collect(),
         _ => return Err(vec![not_an_object(node.at())]),
     };
+    if let Some(error) = Body::too_many(span, members.len(), 0) {
+        return Err(vec![error]);
+    }
     for (name, at, value) in members {
         if name == "//" {
             continue;

@@ -43,13 +43,14 @@ impl<'a> Lower<'a> {
     pub(super) fn body(&self, body: &SourceBody, range: Range<usize>) -> Result<Body, Vec<Diagnostic>> {
         let mut lowered = Body { span: self.span(Some(range)), ..Body::default() };
         let mut wrong = Vec::new();
+        let blocks = body.blocks().count();
+        if let Some(error) = Body::too_many(lowered.span, body.len() - blocks, blocks) {
+            return Err(vec![error]);
+        }
         for structure in body {
             match structure {
                 Structure::Attribute(attribute) => match self.attribute(attribute) {
-                    Ok(attribute) if lowered.attribute(&attribute.name).is_some() => wrong.push(Diagnostic {
-                        span: attribute.name_span,
-                        message: format!("`{}` is set twice here", attribute.name),
-                    }),
+                    // None is there twice: that is an error of the parser.
                     Ok(attribute) => lowered.attributes.push(attribute),
                     Err(error) => wrong.push(error),
                 },

@@ -323,10 +323,8 @@ proptest! {
                 let later = filled_in(&open, &build);
                 prop_assert_eq!(later.as_ref().map(plain), Ok(plain(&known)), "{}", text);
             }
-            (Ok(open), Err(_)) => {
-                let later = filled_in(&open, &build);
-                prop_assert!(later.is_err(), "{} should fail, and is {:?}", text, later);
-            }
+            // An error may be in a part that nothing asks for, as in `length([…])`.
+            (Ok(open), Err(_)) => drop(filled_in(&open, &build)),
             // What fails without the VM fails with it.
             (Err(errors), Ok(known)) => prop_assert!(false, "{} is {:?}, but was refused: {:?}", text, known, errors),
             (Err(_), Err(_)) => {}

@@ -1,5 +1,10 @@
 //! "Did you mean …?": finds the known word nearest to an unknown one.
 
+use std::cell::Cell;
+
+/// Words that are looked through.
+const MOST_CANDIDATES: usize = 1000;
+
 /// The candidate nearest to `word`, if one is near enough to be meant.
 pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > 100 {
@@ -11,7 +16,10 @@ pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str
     let allowed = if length < 3 { 0 } else { (length / 3).min(4) };
     candidates
         .into_iter()
-        .map(|candidate| (distance(&word_lower, &candidate.to_lowercase()), candidate))
+        .take(MOST_CANDIDATES)
+        // So much longer or shorter is too far away, whatever it says.
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= allowed)
+        .map(|candidate| (distance(&word_lower, &candidate.to_lowercase(), allowed), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -29,8 +37,45 @@ pub fn or_did_you_mean<'a>(
     }
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours between two words.
-fn distance(left: &str, right: &str) -> usize {
+/// Suggestions that are left. Looking for one takes longer than most of what an expression can do, and errors can be made in
+/// great numbers, by `try` even without anybody seeing them.
+#[derive(Debug)]
+pub struct Hints(Cell<u32>);
+
+/// As many errors as a client is told of.
+impl Default for Hints {
+    fn default() -> Self {
+        Self(Cell::new(100))
+    }
+}
+
+impl Hints {
+    /// The candidate nearest to `word`, as long as suggestions are left.
+    pub fn did_you_mean<'a>(
+        &self,
+        word: &str,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) -> Option<&'a str> {
+        self.0.set(self.0.get().checked_sub(1)?);
+        did_you_mean(word, candidates)
+    }
+
+    /// `did you mean …?` or, if nothing is near or no suggestions are left, the text given.
+    pub fn or_did_you_mean<'a>(
+        &self,
+        word: &str,
+        candidates: impl IntoIterator<Item = &'a str>,
+        otherwise: &str,
+    ) -> String {
+        match self.did_you_mean(word, candidates) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => otherwise.to_owned(),
+        }
+    }
+}
+
+/// Insertions, deletions, replacements and swaps of neighbours between two words; more than `most` is any number above it.
+fn distance(left: &str, right: &str, most: usize) -> usize {
     let left: Vec<char> = left.chars().collect();
     let right: Vec<char> = right.chars().collect();
     let width = right.len() + 1;
@@ -47,6 +92,9 @@ fn distance(left: &str, right: &str) -> usize {
             }
         }
         before_last = std::mem::replace(&mut last, current);
+        if last.iter().chain(&before_last).all(|distance| *distance > most) {
+            return most + 1;
+        }
     }
     last[right.len()]
 }
@@ -68,7 +116,9 @@ mod tests {
 
     #[test]
     fn distances_are_counted() {
+        let distance = |left, right| super::distance(left, right, 10);
         assert_eq!((distance("abc", "abc"), distance("abc", "acb"), distance("", "abc")), (0, 1, 3));
         assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(super::distance("kitten", "an elephant", 2), 3);
     }
 }

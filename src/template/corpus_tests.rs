@@ -145,20 +145,9 @@ mod damage {
     static FOLDERS: LazyLock<Vec<(ContextFolder, Vec<u8>)>> =
         LazyLock::new(|| cases().iter().map(|case| sent(case)).collect());
 
-    fn survives(
-        text: &str,
-        path: Option<&str>,
-        folder: &ContextFolder,
-        envelope: &[u8],
-    ) -> Result<(), TestCaseError> {
-        let limits = RequestLimits::default();
-        let Ok(mut request) = BuildRequest::from_json_and_folder(envelope, folder, &limits) else {
-            return Ok(());
-        };
-        request.template = TemplateSource::Text(text.to_owned());
-        request.template_path = path.map(str::to_owned);
+    fn survives(request: &BuildRequest, folder: &ContextFolder) -> Result<(), TestCaseError> {
         let started = std::time::Instant::now();
-        let parsed = parse(&request, Some(folder), &cx());
+        let parsed = parse(request, Some(folder), &cx());
         prop_assert!(started.elapsed().as_secs() < 5, "it took {:?}", started.elapsed());
         if let Err(problem) = parsed {
             prop_assert!(matches!(problem.status, 400 | 422), "{:?}", problem);
@@ -172,6 +161,31 @@ mod damage {
         Ok(())
     }
 
+    fn request(folder: &ContextFolder, envelope: &[u8]) -> Option<BuildRequest> {
+        BuildRequest::from_json_and_folder(envelope, folder, &RequestLimits::default()).ok()
+    }
+
+    fn survives_as_text(
+        text: &str,
+        path: Option<&str>,
+        folder: &ContextFolder,
+        envelope: &[u8],
+    ) -> Result<(), TestCaseError> {
+        let Some(mut request) = request(folder, envelope) else { return Ok(()) };
+        request.template = TemplateSource::Text(text.to_owned());
+        request.template_path = path.map(str::to_owned);
+        survives(&request, folder)
+    }
+
+    /// The folder with one of its files replaced.
+    fn with_file(folder: &ContextFolder, path: &str, text: &str) -> ContextFolder {
+        let files = folder.files().map(|file| {
+            let data = if file == path { text.as_bytes() } else { folder.get(file).unwrap_or_default() };
+            (file, data, false)
+        });
+        ContextFolder::from_files(files)
+    }
+
     proptest! {
         // As many as PROPTEST_CASES says.
         #[test]
@@ -179,7 +193,7 @@ mod damage {
             let folder = ContextFolder::default();
             for text in [&*String::from_utf8_lossy(&bytes), &text, &format!("{{\"builders\": {text}")] {
                 for path in [None, Some("a.json"), Some("a.pkr.hcl"), Some("a.pkr.json")] {
-                    survives(text, path, &folder, b"{\"template\": \"\"}")?;
+                    survives_as_text(text, path, &folder, b"{\"template\": \"\"}")?;
                 }
             }
         }
@@ -207,7 +221,13 @@ mod damage {
                 let end = (start + cut).min(damaged.len());
                 damaged.splice(start..end, put.chars());
             }
-            survives(&damaged.into_iter().collect::<String>(), Some(path), folder, envelope)?;
+            let damaged: String = damaged.into_iter().collect();
+            // Files of HCL2, its values too, are read together with all others of their folder.
+            if path.contains(".pkr") {
+                let folder = with_file(folder, path, &damaged);
+                return request(&folder, envelope).map_or(Ok(()), |request| survives(&request, &folder));
+            }
+            survives_as_text(&damaged, Some(path), folder, envelope)?;
         }
     }
 }

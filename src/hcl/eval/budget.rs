@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, io};
 
-use crate::hcl::{Data, Deferred, Value};
+use crate::hcl::{Data, Deferred, Value, suggest::Hints};
 
 /// Steps of evaluation.
 const STEPS: u64 = 5_000_000;
@@ -26,6 +26,8 @@ pub struct Budget {
     bytes: Cell<usize>,
     late: Cell<usize>,
     depth: Cell<u32>,
+    /// Suggestions in messages.
+    pub hints: Hints,
 }
 
 impl Default for Budget {
@@ -35,6 +37,7 @@ impl Default for Budget {
             bytes: Cell::new(BYTES),
             late: Cell::new(LATE_BYTES),
             depth: Cell::new(DEPTH),
+            hints: Hints::default(),
         }
     }
 }

@@ -9,8 +9,10 @@ use crate::hcl::{
     ast::{Call, Expr, Kind},
     functions::{self, Arguments, Failure, Function, Parameter},
     parse::{Offsets, parse_template},
-    suggest::or_did_you_mean,
 };
+
+/// Steps that an error costs which nobody sees: its message is work, too.
+const HIDDEN_ERROR: usize = 200;
 
 /// Functions that see their arguments unevaluated, or evaluate something themselves.
 pub const SPECIAL: [&str; 4] = ["try", "can", "convert", "templatefile"];
@@ -23,7 +25,7 @@ impl Evaluator<'_> {
             "convert" => self.convert(call, span, scope),
             name => {
                 if name != "templatefile" && !functions::all().contains_key(name) {
-                    return Err(wrong(call.name_span, unknown_function(name)));
+                    return Err(wrong(call.name_span, self.unknown_function(name)));
                 }
                 let values = self.arguments(call, scope)?;
                 match values {
@@ -33,7 +35,7 @@ impl Evaluator<'_> {
                     }
                     Given::Values(values) => match functions::all().get(name) {
                         Some(function) => self.invoke(function, values, call, span),
-                        None => Err(wrong(call.name_span, unknown_function(name))),
+                        None => Err(wrong(call.name_span, self.unknown_function(name))),
                     },
                 }
             }
@@ -136,7 +138,10 @@ impl Evaluator<'_> {
                     _ => return Ok(value),
                 },
                 Err(errors) if self.budget.is_spent() => return Err(errors),
-                Err(errors) => last = errors,
+                Err(errors) => {
+                    self.budget.steps(HIDDEN_ERROR).map_err(|message| wrong(span, message))?;
+                    last = errors;
+                }
             }
         }
         Err(last)
@@ -153,7 +158,10 @@ impl Evaluator<'_> {
                 None => true.into(),
             }),
             Err(errors) if self.budget.is_spent() => Err(errors),
-            Err(_) => Ok(false.into()),
+            Err(_) => {
+                self.budget.steps(HIDDEN_ERROR).map_err(|message| wrong(span, message))?;
+                Ok(false.into())
+            }
         }
     }
 
@@ -233,6 +241,19 @@ impl Evaluator<'_> {
             .map(|value| value.marked(path.sensitive))
             .map_err(|message| wrong(place(0), message))
     }
+
+    /// The message for a function that does not exist, or not here.
+    fn unknown_function(&self, name: &str) -> String {
+        if let Some(why) = functions::refusal(name) {
+            return format!("the function `{name}` {why}");
+        }
+        let known = functions::all().keys().copied().chain(SPECIAL);
+        let otherwise = "see docs/hcl2.md for the functions there are";
+        format!(
+            "there is no function `{name}`; {}",
+            self.budget.hints.or_did_you_mean(name, known, otherwise)
+        )
+    }
 }
 
 enum Given {
@@ -284,16 +305,4 @@ const fn kind(value: &Value) -> crate::hcl::SequenceKind {
         Data::Sequence(kind, _) => *kind,
         _ => crate::hcl::SequenceKind::Tuple,
     }
-}
-
-/// The message for a function that does not exist, or not here.
-fn unknown_function(name: &str) -> String {
-    if let Some(why) = functions::refusal(name) {
-        return format!("the function `{name}` {why}");
-    }
-    let known = functions::all().keys().copied().chain(SPECIAL);
-    format!(
-        "there is no function `{name}`; {}",
-        or_did_you_mean(name, known, "see docs/hcl2.md for the functions there are")
-    )
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Errors, Evaluated, Evaluator, Scope, operators::truth, unknown, wrong};
+use super::{Errors, Evaluated, Evaluator, MOST_ERRORS, Scope, operators::truth, unknown, wrong};
 use crate::hcl::{
     Data, Span, Type, Value,
     ast::{Expr, For, ForNames},
@@ -21,6 +21,9 @@ impl Evaluator<'_> {
             match self.eval(expr, scope) {
                 Ok(value) => values.push(value),
                 Err(Errors(more)) => errors.0.extend(more),
+            }
+            if errors.0.len() > MOST_ERRORS {
+                break;
             }
         }
         if errors.0.is_empty() { Ok(values) } else { Err(errors) }
@@ -42,6 +45,9 @@ impl Evaluator<'_> {
                     errors.0.extend(more);
                     errors.0.extend(value.err().map(|errors| errors.0).unwrap_or_default());
                 }
+            }
+            if errors.0.len() > MOST_ERRORS {
+                break;
             }
         }
         if errors.0.is_empty() { Ok(Value::object(object).marked(marks)) } else { Err(errors) }

@@ -17,7 +17,7 @@ use super::{
     Cause, Data, Span, Unknown, Value,
     ast::{Expr, Kind, Step},
     deferred::Deferred,
-    suggest::or_did_you_mean,
+    suggest::Hints,
 };
 
 /// Something wrong at a place.
@@ -28,6 +28,9 @@ pub struct Diagnostic {
     /// What is wrong and what would be right.
     pub message: String,
 }
+
+/// So much can be wrong with an expression before no more is looked for.
+const MOST_ERRORS: usize = 1000;
 
 /// All that is wrong with an expression.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -76,13 +79,19 @@ pub trait Host {
 pub trait Names {
     /// The value of a name with the steps that follow it, and how many of the steps are taken care of; `None`: there is
     /// no such name.
-    fn resolve(&self, name: &str, steps: &[Step], span: Span) -> Option<Result<(Value, usize), Errors>>;
+    fn resolve(
+        &self,
+        name: &str,
+        steps: &[Step],
+        span: Span,
+        hints: &Hints,
+    ) -> Option<Result<(Value, usize), Errors>>;
     /// The names there are, for "did you mean".
     fn known(&self) -> Vec<String>;
 }
 
 impl Names for BTreeMap<String, Value> {
-    fn resolve(&self, name: &str, _: &[Step], _: Span) -> Option<Result<(Value, usize), Errors>> {
+    fn resolve(&self, name: &str, _: &[Step], _: Span, _: &Hints) -> Option<Result<(Value, usize), Errors>> {
         self.get(name).map(|value| Ok((value.clone(), 0)))
     }
 
@@ -188,7 +197,10 @@ impl<'a> Evaluator<'a> {
                 bound.insert(name.to_owned(), value.clone());
                 return;
             }
-            let Some(Ok((mut value, taken))) = self.names.resolve(name, steps, span) else { return };
+            let Some(Ok((mut value, taken))) = self.names.resolve(name, steps, span, &self.budget.hints)
+            else {
+                return;
+            };
             let (taken, further) = steps.split_at(taken);
             let mut path: Vec<&str> = taken.iter().filter_map(Step::name).map(|(name, _)| name).collect();
             // Only what is asked for is kept: `var.region`, not all of `var`.
@@ -217,7 +229,7 @@ impl<'a> Evaluator<'a> {
         if let Some(value) = scope.get(name) {
             return Ok((value.clone(), 0));
         }
-        match self.names.resolve(name, steps, span) {
+        match self.names.resolve(name, steps, span, &self.budget.hints) {
             Some(found) => found,
             None => {
                 let known = self.names.known();
@@ -230,7 +242,7 @@ impl<'a> Evaluator<'a> {
                 } else {
                     listed
                 };
-                let hint = or_did_you_mean(name, known.iter().map(String::as_str), &hint);
+                let hint = self.budget.hints.or_did_you_mean(name, known.iter().map(String::as_str), &hint);
                 Err(wrong(span, format!("there is no `{name}` here; {hint}")))
             }
         }

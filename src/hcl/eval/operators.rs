@@ -40,6 +40,10 @@ impl Evaluator<'_> {
         // often there for that very case.
         let is_simple = matches!(value.data, Data::Number(_) | Data::Bool(_));
         let value = match self.eval(other, scope) {
+            // It may become a text.
+            Ok(Value { data: Data::Unknown(other), .. }) if is_simple => {
+                unknown(other.cause, value.sensitive)
+            }
             Ok(other) if is_simple && matches!(other.data, Data::Text(_)) => {
                 unify(&[value.clone(), other]).convert(value.clone()).unwrap_or(value)
             }

@@ -1,7 +1,7 @@
 //! Texts with something to evaluate in them.
 
 use super::{
-    Errors, Evaluated, Evaluator, Scope,
+    Errors, Evaluated, Evaluator, MOST_ERRORS, Scope,
     collections::{bind, items_of},
     operators::truth,
     unknown, wrong,
@@ -42,6 +42,9 @@ impl Evaluator<'_> {
         for part in parts {
             if let Err(Errors(errors)) = self.write_part(part, span, scope, writing) {
                 writing.errors.0.extend(errors);
+            }
+            if writing.errors.0.len() > MOST_ERRORS {
+                break;
             }
         }
     }

@@ -4,7 +4,7 @@ use super::{Errors, Evaluated, Evaluator, Scope, operators::number, unknown, wro
 use crate::hcl::{
     Data, Span, Type, Value,
     ast::{Expr, Kind, Step},
-    suggest::or_did_you_mean,
+    suggest::Hints,
 };
 
 impl Evaluator<'_> {
@@ -24,11 +24,11 @@ impl Evaluator<'_> {
             let rest = &steps[index + 1..];
             match step {
                 Step::Attribute(name, span) => {
-                    value = attribute(&value, name, *span)?;
+                    value = attribute(&value, name, *span, &self.budget.hints)?;
                 }
                 Step::Index(expr) => {
                     let key = self.eval(expr, scope)?;
-                    value = item(&value, key, expr.span)?;
+                    value = item(&value, key, expr.span, &self.budget.hints)?;
                 }
                 // The old splat takes along attributes only: `a.*.b[0]` is the first of all `b`.
                 Step::AttributeSplat(_) => {
@@ -58,12 +58,12 @@ impl Evaluator<'_> {
 }
 
 /// A member of an object or a map.
-fn attribute(value: &Value, name: &str, span: Span) -> Result<Value, Errors> {
+fn attribute(value: &Value, name: &str, span: Span, hints: &Hints) -> Result<Value, Errors> {
     match &value.data {
         Data::Map(_, members) => match members.get(name) {
             Some(member) => Ok(member.clone().marked(value.sensitive)),
             None if value.sensitive => Err(wrong(span, format!("there is no `{name}` in this value"))),
-            None => Err(wrong(span, missing(name, members.keys().map(String::as_str)))),
+            None => Err(wrong(span, missing(name, members.keys().map(String::as_str), hints))),
         },
         Data::Null => Err(wrong(span, format!("there is no `{name}` in null"))),
         Data::Sequence(..) => Err(wrong(
@@ -77,15 +77,15 @@ fn attribute(value: &Value, name: &str, span: Span) -> Result<Value, Errors> {
     }
 }
 
-fn missing<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+fn missing<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone, hints: &Hints) -> String {
     let listed: Vec<String> = known.clone().take(20).map(|known| format!("`{known}`")).collect();
     let listed =
         if listed.is_empty() { "it is empty".to_owned() } else { format!("known are {}", listed.join(", ")) };
-    format!("there is no `{name}` in this value; {}", or_did_you_mean(name, known, &listed))
+    format!("there is no `{name}` in this value; {}", hints.or_did_you_mean(name, known, &listed))
 }
 
 /// An item of a sequence by number, or a member of a map by name.
-pub(in crate::hcl) fn item(value: &Value, key: Value, span: Span) -> Result<Value, Errors> {
+fn item(value: &Value, key: Value, span: Span, hints: &Hints) -> Result<Value, Errors> {
     if let Data::Unknown(found) = &key.data {
         return Ok(unknown(found.cause, key.sensitive || value.sensitive));
     }
@@ -100,7 +100,7 @@ pub(in crate::hcl) fn item(value: &Value, key: Value, span: Span) -> Result<Valu
             match members.get(name) {
                 Some(member) => Ok(member.clone().marked(sensitive)),
                 None if sensitive => Err(wrong(span, "the value has no such key")),
-                None => Err(wrong(span, missing(name, members.keys().map(String::as_str)))),
+                None => Err(wrong(span, missing(name, members.keys().map(String::as_str), hints))),
             }
         }
         Data::Sequence(crate::hcl::SequenceKind::Set, _) => {

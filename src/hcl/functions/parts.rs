@@ -13,6 +13,14 @@ pub fn waiting(value: &Value) -> Option<Value> {
     value.waits_for().map(|cause| Value::unknown(cause).marked(value.holds_sensitive()))
 }
 
+/// The answer of a function that makes a list of this sequence, if the type of its items depends on one that is not known.
+pub fn waiting_type(value: &Value) -> Option<Value> {
+    let items = value.items().unwrap_or_default();
+    let is_simple = |item: &Value| matches!(item.data, Data::Text(_) | Data::Number(_) | Data::Bool(_));
+    let is_open = items.iter().any(Value::is_unknown) && items.iter().any(is_simple);
+    if is_open { waiting(value) } else { None }
+}
+
 /// The kind of a sequence.
 pub const fn kind(value: &Value) -> Option<SequenceKind> {
     match &value.data {

@@ -7,7 +7,7 @@ use super::{
     Answer, Arguments, Failure, Function,
     Parameter::{self, Any, AnyOrNull, Sequence},
     numbers::{is_negative, rounded},
-    parts::{ITEM, as_list, count, in_order, kind, sequence, waiting},
+    parts::{ITEM, as_list, count, in_order, kind, sequence, waiting, waiting_type},
 };
 
 /// The functions of this file.
@@ -29,7 +29,7 @@ fn waiting_set(value: &Value) -> Option<Value> {
 }
 
 fn chunklist(args: &Arguments<'_>) -> Answer {
-    if let Some(unknown) = waiting_set(args.value(0)) {
+    if let Some(unknown) = waiting_set(args.value(0)).or_else(|| waiting_type(args.value(0))) {
         return Ok(unknown);
     }
     let (items, size) = (as_list(args.value(0), 0)?, count(args.whole(1)?, 1)?);

@@ -7,7 +7,7 @@ use super::{
     },
     Answer, Arguments, Failure, Function,
     Parameter::Sequence,
-    parts::{ITEM, as_list, kind},
+    parts::{ITEM, as_list, kind, waiting_type},
 };
 
 /// The functions of this file.
@@ -56,8 +56,8 @@ fn setintersection(args: &Arguments<'_>) -> Answer {
 /// A list if all arguments are lists, else a set.
 fn setproduct(args: &Arguments<'_>) -> Answer {
     let is_set = args.values.iter().any(|value| kind(value) == Some(SequenceKind::Set));
-    if is_set {
-        // Which items there are depends on which are equal.
+    // Which items a set has depends on which are equal.
+    if is_set || args.values.iter().any(|value| waiting_type(value).is_some()) {
         let causes = args.values.iter().filter_map(Value::waits_for);
         if let Some(cause) = causes.reduce(super::super::Cause::and) {
             return Ok(Value::unknown(cause).marked(args.values.iter().any(Value::holds_sensitive)));

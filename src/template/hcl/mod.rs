@@ -119,7 +119,7 @@ fn read(
 #[derive(Default)]
 struct Noted {
     wrong: RefCell<Vec<Diagnostic>>,
-    secrets: RefCell<Vec<String>>,
+    secrets: RefCell<BTreeSet<String>>,
     findings: Findings,
     /// What is wrong with the request rather than with the template.
     errors: RefCell<Vec<FieldProblem>>,
@@ -144,8 +144,14 @@ fn evaluate(
     let budget = Budget::default();
     let missing_env = RefCell::default();
     let env = world::environment(&request.env, &cx.env_allowed);
-    let in_defaults =
-        World { folder, root: &loaded.root, now: cx.now, env: Some(&env), missing_env: &missing_env };
+    let in_defaults = World {
+        folder,
+        root: &loaded.root,
+        now: cx.now,
+        env: Some(&env),
+        hints: &budget.hints,
+        missing_env: &missing_env,
+    };
     let world = World { env: None, ..in_defaults };
     let nothing = Values::new();
     let reader = Reader {
@@ -191,21 +197,20 @@ fn evaluate(
 }
 
 /// The secrets, and each line of them that says something.
-fn lines_too(secrets: Vec<String>) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for secret in secrets {
-        let lines = secret
-            .lines()
-            .map(str::trim)
-            .filter(|line| line.len() >= SHORTEST_SECRET_LINE && !line.starts_with("-----"));
-        for part in std::iter::once(secret.as_str()).chain(lines) {
-            if !part.trim().is_empty() && !all.iter().any(|known| known == part) {
-                all.push(part.to_owned());
-            }
-        }
-    }
+fn lines_too(secrets: BTreeSet<String>) -> BTreeSet<String> {
+    let lines = |secret: &String| -> Vec<String> {
+        let lines = secret.lines().map(str::trim);
+        let lines = lines.filter(|line| line.len() >= SHORTEST_SECRET_LINE && !line.starts_with("-----"));
+        lines.map(str::to_owned).collect()
+    };
+    let lines: Vec<String> = secrets.iter().flat_map(lines).collect();
+    let mut all = secrets;
+    all.extend(lines);
+    all.retain(|secret| !secret.trim().is_empty());
     all
 }
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;

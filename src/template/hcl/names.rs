@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    hcl::{Cause, Diagnostic, Errors, Names, Span, Value, ast::Step},
-    template::{
-        or_did_you_mean,
-        render::functions::{BUILD_KEYS, PACKER_VERSION},
-    },
+    hcl::{Cause, Diagnostic, Errors, Names, Span, Value, ast::Step, suggest::Hints},
+    template::render::functions::{BUILD_KEYS, PACKER_VERSION},
 };
 
 /// Waits for a data source.
@@ -43,7 +40,7 @@ impl<'a> Known<'a> {
         Self { variables, locals: None, data: None, source: None, build: None, has_vm: false, root }
     }
 
-    fn build(&self, name: &str, span: Span) -> Result<Value, Errors> {
+    fn build(&self, name: &str, span: Span, hints: &Hints) -> Result<Value, Errors> {
         match (name, self.build) {
             ("name", Some(build)) => Ok(build.into()),
             (key, Some(_)) if BUILD_KEYS.contains(&key) => {
@@ -62,7 +59,7 @@ impl<'a> Known<'a> {
                 let listed = format!("known are {}", BUILD_KEYS.join(", "));
                 Err(wrong(
                     span,
-                    format!("there is no `build.{other}`; {}", or_did_you_mean(other, known, &listed)),
+                    format!("there is no `build.{other}`; {}", hints.or_did_you_mean(other, known, &listed)),
                 ))
             }
         }
@@ -74,7 +71,13 @@ fn wrong(span: Span, message: impl Into<String>) -> Errors {
 }
 
 impl Names for Known<'_> {
-    fn resolve(&self, name: &str, steps: &[Step], span: Span) -> Option<Result<(Value, usize), Errors>> {
+    fn resolve(
+        &self,
+        name: &str,
+        steps: &[Step],
+        span: Span,
+        hints: &Hints,
+    ) -> Option<Result<(Value, usize), Errors>> {
         let first = steps.first().and_then(Step::name);
         let member = |values: &Values, what: &str, advice: &str| match first {
             None => Ok((Value::object(values.clone()), 0)),
@@ -84,7 +87,10 @@ impl Names for Known<'_> {
                     let known = values.keys().map(String::as_str);
                     Err(wrong(
                         span,
-                        format!("there is no {what} `{member}`; {}", or_did_you_mean(member, known, advice)),
+                        format!(
+                            "there is no {what} `{member}`; {}",
+                            hints.or_did_you_mean(member, known, advice)
+                        ),
                     ))
                 }
             },
@@ -95,13 +101,13 @@ impl Names for Known<'_> {
                 Some(locals) => member(locals, "local", "declare it in a `locals` block"),
                 None => Err(wrong(span, "locals have no value here")),
             }),
-            "data" => Some(self.data(steps, span)),
+            "data" => Some(self.data(steps, span, hints)),
             "source" => Some(match self.source {
                 Some(source) => member(source, "property of a source called", "known are `name` and `type`"),
                 None => Err(wrong(span, "`source` has a value only within a `build` block")),
             }),
             "build" => Some(match first {
-                Some((key, span)) => self.build(key, span).map(|value| (value, 1)),
+                Some((key, span)) => self.build(key, span, hints).map(|value| (value, 1)),
                 None => Err(wrong(span, "`build` alone is no value; write for example `build.ID`")),
             }),
             "path" => {
@@ -126,7 +132,7 @@ impl Names for Known<'_> {
 }
 
 impl Known<'_> {
-    fn data(&self, steps: &[Step], span: Span) -> Result<(Value, usize), Errors> {
+    fn data(&self, steps: &[Step], span: Span, hints: &Hints) -> Result<(Value, usize), Errors> {
         let Some(data) = self.data else {
             return Err(wrong(span, "data sources have no value here"));
         };
@@ -145,10 +151,10 @@ impl Known<'_> {
             data.keys().filter(|(known, _)| known == kind).map(|(_, name)| name.as_str()).collect();
         if names.is_empty() {
             let kinds = data.keys().map(|(kind, _)| kind.as_str());
-            let hint = or_did_you_mean(kind, kinds, "declare it with a `data` block");
+            let hint = hints.or_did_you_mean(kind, kinds, "declare it with a `data` block");
             return Err(wrong(kind_span, format!("there is no data source of the type `{kind}`; {hint}")));
         }
-        let hint = or_did_you_mean(name, names, "declare it with a `data` block");
+        let hint = hints.or_did_you_mean(name, names, "declare it with a `data` block");
         Err(wrong(name_span, format!("there is no data source `{kind}` called `{name}`; {hint}")))
     }
 }

@@ -1,7 +1,7 @@
 //! Bodies of options → the nodes that all options are read from, whatever the form of the template: expressions are
 //! evaluated, `dynamic` blocks expanded, blocks become lists of objects.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
 use super::{
     late::{names_deferred, placeholder},
@@ -33,7 +33,7 @@ pub(super) struct Reader<'a> {
     pub(super) budget: &'a Budget,
     pub(super) wrong: &'a RefCell<Vec<Diagnostic>>,
     /// Texts that must not appear in logs.
-    pub(super) secrets: &'a RefCell<Vec<String>>,
+    pub(super) secrets: &'a RefCell<BTreeSet<String>>,
     /// Expressions that wait for the VM.
     pub(super) deferred: &'a RefCell<Vec<Deferred>>,
 }
@@ -72,8 +72,8 @@ impl<'a> Reader<'a> {
 
     pub(super) fn keep_secret(&self, text: &str) {
         let mut secrets = self.secrets.borrow_mut();
-        if !text.is_empty() && !secrets.iter().any(|known| known == text) {
-            secrets.push(text.to_owned());
+        if !text.is_empty() && !secrets.contains(text) {
+            secrets.insert(text.to_owned());
         }
     }
 

@@ -1,5 +1,7 @@
 //! The texts of a configuration as clients may see them again: without secrets.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::load::{File, Loaded};
@@ -13,7 +15,7 @@ use crate::{
 
 /// The files by path, with secret options, the defaults and values of sensitive variables, and every occurrence of a
 /// secret replaced.
-pub(super) fn redact(loaded: &Loaded, sensitive_variables: &[&str], secrets: &[String]) -> Value {
+pub(super) fn redact(loaded: &Loaded, sensitive_variables: &[&str], secrets: &BTreeSet<String>) -> Value {
     let mut blank: Vec<Span> = Vec::new();
     for file in &loaded.templates {
         in_template(file, &mut blank);

@@ -11,11 +11,8 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use crate::{
-    hcl::Host,
-    template::{
-        context::{ContextFolder, normalise},
-        suggest::did_you_mean,
-    },
+    hcl::{Host, suggest::Hints},
+    template::context::{ContextFolder, normalise},
 };
 
 /// Looks an environment variable up.
@@ -29,6 +26,8 @@ pub(super) struct World<'a> {
     pub(super) now: DateTime<Utc>,
     /// What `env` sees; `None` outside of the defaults of variables.
     pub(super) env: Option<&'a Environment<'a>>,
+    /// Suggestions for the names of files.
+    pub(super) hints: &'a Hints,
     /// Names that `env` was asked for and did not have.
     pub(super) missing_env: &'a RefCell<Vec<String>>,
 }
@@ -87,7 +86,9 @@ impl Host for World<'_> {
             Some(data) => Ok(data.to_vec()),
             None if folder.is_dir(&found) => Err(format!("`{path}` is a folder; a file is needed")),
             None => {
-                let hint = did_you_mean(&found, folder.files())
+                let hint = self
+                    .hints
+                    .did_you_mean(&found, folder.files())
                     .map(|near| format!("; did you mean `{near}`?"))
                     .unwrap_or_default();
                 Err(format!("the folder has no `{path}`{hint}"))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::{Map, Value};
 
 use super::reader::{Kind, Node};
@@ -40,22 +41,25 @@ pub fn redact(root: &Node, sensitive_variables: &BTreeSet<String>, secrets: &BTr
 
 /// Replaces secrets.
 pub struct Redactor<'a> {
-    secrets: Vec<&'a str>,
+    secrets: BTreeSet<&'a str>,
+    /// Finds the longer ones within a text; none if there are too many for that, and then no text is shown.
+    inside: Option<AhoCorasick>,
 }
 
 impl<'a> Redactor<'a> {
     /// Replaces these.
     pub fn new(secrets: impl Iterator<Item = &'a str>) -> Self {
-        let mut secrets: Vec<&str> = secrets.collect();
+        let secrets: BTreeSet<&str> = secrets.collect();
+        let inside = secrets.iter().filter(|secret| secret.len() >= SHORTEST_INSIDE);
         // The longest first, so that no rest of a longer one stays.
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Self { secrets }
+        let inside = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(inside).ok();
+        Self { secrets, inside }
     }
 
     fn node(&self, node: &Node) -> Value {
         match &node.kind {
             Kind::String(text) => Value::from(self.text(text)),
-            Kind::Number(number) if self.secrets.contains(&number.as_str()) => Value::from(SENSITIVE),
+            Kind::Number(number) if self.secrets.contains(number.as_str()) => Value::from(SENSITIVE),
             Kind::Array(items) => Value::Array(items.iter().map(|item| self.node(item)).collect()),
             Kind::Object(members) => {
                 let mut map = Map::new();
@@ -76,15 +80,18 @@ impl<'a> Redactor<'a> {
 
     /// A text without them.
     pub fn text(&self, text: &str) -> String {
-        if self.secrets.contains(&text) {
-            return SENSITIVE.to_owned();
-        }
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            if secret.len() >= SHORTEST_INSIDE && text.contains(secret) {
-                text = text.replace(secret, SENSITIVE);
+        match &self.inside {
+            _ if self.secrets.contains(text) => SENSITIVE.to_owned(),
+            None => SENSITIVE.to_owned(),
+            Some(inside) if inside.patterns_len() == 0 => text.to_owned(),
+            Some(inside) => {
+                let mut shown = String::with_capacity(text.len());
+                inside.replace_all_with(text, &mut shown, |_, _, shown| {
+                    shown.push_str(SENSITIVE);
+                    true
+                });
+                shown
             }
         }
-        text
     }
 }
