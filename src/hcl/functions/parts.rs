@@ -16,8 +16,10 @@ pub fn waiting(value: &Value) -> Option<Value> {
 /// The answer of a function that makes a list of this sequence, if the type of its items depends on one that is not known.
 pub fn waiting_type(value: &Value) -> Option<Value> {
     let items = value.items().unwrap_or_default();
-    let is_simple = |item: &Value| matches!(item.data, Data::Text(_) | Data::Number(_) | Data::Bool(_));
-    let is_open = items.iter().any(Value::is_unknown) && items.iter().any(is_simple);
+    // Beside a text, numbers become texts; a text stays what it is.
+    let may_become_text = |item: &Value| matches!(item.data, Data::Number(_) | Data::Bool(_));
+    let has_text = items.iter().any(|item| matches!(item.data, Data::Text(_)));
+    let is_open = !has_text && items.iter().any(Value::is_unknown) && items.iter().any(may_become_text);
     if is_open { waiting(value) } else { None }
 }
 
