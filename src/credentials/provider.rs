@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, env, fmt, fs, io, path::PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::endpoints::{AllowedEndpoints, EndpointUrl, InvalidEndpoint};
+use super::{
+    client_certificate::{self, InProfile},
+    endpoints::{AllowedEndpoints, EndpointUrl, InvalidEndpoint},
+};
 use crate::domain::plan::AccessPlan;
 
 /// Used when nothing names a Region, as OUTSCALE's own tools do.
@@ -73,6 +76,8 @@ pub struct Resolved {
     pub endpoint: Option<String>,
     /// Whether TLS certificates are not checked.
     pub insecure: bool,
+    /// Client certificate and its key, as PEM one after the other.
+    pub client_certificate: Option<SecretString>,
     /// Which source gave what, for people.
     pub source: String,
     /// What the user should know.
@@ -106,6 +111,14 @@ pub enum CredentialsError {
     File {
         /// The file.
         path: PathBuf,
+        /// The reason, without any content.
+        why: String,
+    },
+    /// The client certificate or its key cannot be used.
+    #[error("the client certificate cannot be used: {what}: {why}")]
+    Certificate {
+        /// The variable or the profile's member.
+        what: String,
         /// The reason, without any content.
         why: String,
     },
@@ -187,12 +200,24 @@ pub fn resolve(
     if let Some(endpoint) = &endpoint {
         source.push_str(&format!(", endpoint from {}", endpoint.place));
     }
+    // It shows who the operator is: not to a server that a request chose for keys of its own.
+    let is_requests_own =
+        keys_are_the_requests && plan.endpoint.as_deref().is_some_and(|text| !text.trim().is_empty());
+    let certificate = if is_requests_own {
+        None
+    } else {
+        client_certificate::find(environment, profile.map(|profile| (&profile.certificate, file.place())))?
+    };
+    if let Some(certificate) = &certificate {
+        source.push_str(&format!(", client certificate from {}", certificate.place));
+    }
     Ok(Resolved {
         access_key: keys.value.access_key,
         secret_key: keys.value.secret_key,
         region: region.value,
         endpoint: endpoint.map(|endpoint| endpoint.value.to_string()),
         insecure,
+        client_certificate: certificate.map(|certificate| certificate.pem),
         source,
         notices,
     })
@@ -374,6 +399,7 @@ struct Profile {
     endpoint: Option<String>,
     protocol: Option<String>,
     tls_skip_verify: bool,
+    certificate: InProfile,
 }
 
 /// As it is written.
@@ -388,6 +414,10 @@ struct RawProfile {
     endpoints: RawEndpoints,
     protocol: Option<String>,
     tls_skip_verify: bool,
+    x509_client_cert: Option<String>,
+    x509_client_key: Option<String>,
+    x509_client_cert_b64: Option<String>,
+    x509_client_key_b64: Option<SecretString>,
 }
 
 #[derive(Default, Deserialize)]
@@ -481,6 +511,12 @@ impl From<RawProfile> for Profile {
             endpoint: filled(raw.endpoints.api).or(filled(raw.endpoint)),
             protocol: filled(raw.protocol),
             tls_skip_verify: raw.tls_skip_verify,
+            certificate: InProfile {
+                certificate: filled(raw.x509_client_cert),
+                key: filled(raw.x509_client_key),
+                certificate_b64: filled(raw.x509_client_cert_b64),
+                key_b64: raw.x509_client_key_b64.filter(|key| !key.expose_secret().is_empty()),
+            },
         }
     }
 }

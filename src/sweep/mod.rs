@@ -222,6 +222,7 @@ fn client(
         ClientConfig::new(endpoint, &resolved.region, &resolved.access_key, resolved.secret_key.clone());
     client.user_agent = concat!("fournil/", env!("CARGO_PKG_VERSION"), " (sweep)").to_owned();
     client.tls.insecure_skip_verify = resolved.insecure;
+    client.tls.client_certificate = resolved.client_certificate;
     let pace = PaceConfig { calls_per_second: config.oapi_calls_per_second, ..PaceConfig::default() };
     Ok(OapiPool::new(pace).client(client)?)
 }

@@ -72,6 +72,7 @@ impl Kitchen {
             ClientConfig::new(endpoint, &resolved.region, &resolved.access_key, resolved.secret_key.clone());
         config.user_agent = format!("fournil/{} (run {run})", env!("CARGO_PKG_VERSION"));
         config.tls.insecure_skip_verify = resolved.insecure;
+        config.tls.client_certificate = resolved.client_certificate;
         let client = self.oapi.client(config).map_err(|error| invalid(&error))?;
         let cloud = Cloud { client, waits: self.waits.clone(), region: resolved.region, settle: self.settle };
         let notices = resolved.notices.iter().map(|notice| format!("; {notice}"));
