@@ -10,7 +10,10 @@ use super::{
     client_certificate::{self, InProfile},
     endpoints::{AllowedEndpoints, EndpointUrl, InvalidEndpoint},
 };
-use crate::domain::plan::AccessPlan;
+use crate::{
+    domain::plan::AccessPlan,
+    oapi::{ClientConfig, Endpoint, EndpointError},
+};
 
 /// Used when nothing names a Region, as OUTSCALE's own tools do.
 pub const DEFAULT_REGION: &str = "eu-west-2";
@@ -82,6 +85,24 @@ pub struct Resolved {
     pub source: String,
     /// What the user should know.
     pub notices: Vec<String>,
+}
+
+impl Resolved {
+    /// The client's configuration with all of this in it.
+    ///
+    /// # Errors
+    /// The endpoint has no meaning for the client.
+    pub fn client_config(&self, user_agent: String) -> Result<ClientConfig, EndpointError> {
+        let endpoint = match &self.endpoint {
+            Some(endpoint) => Endpoint::parse(endpoint, &self.region)?,
+            None => Endpoint::from_region(&self.region)?,
+        };
+        let mut config = ClientConfig::new(endpoint, &self.region, &self.access_key, self.secret_key.clone());
+        config.user_agent = user_agent;
+        config.tls.insecure_skip_verify = self.insecure;
+        config.tls.client_certificate = self.client_certificate.clone();
+        Ok(config)
+    }
 }
 
 /// Why a build has no way to the cloud.
@@ -201,8 +222,7 @@ pub fn resolve(
         source.push_str(&format!(", endpoint from {}", endpoint.place));
     }
     // It shows who the operator is: not to a server that a request chose for keys of its own.
-    let is_requests_own =
-        keys_are_the_requests && plan.endpoint.as_deref().is_some_and(|text| !text.trim().is_empty());
+    let is_requests_own = keys_are_the_requests && own_endpoint(plan).is_some();
     let certificate = if is_requests_own {
         None
     } else {
@@ -346,7 +366,7 @@ fn endpoint(
         }
         (None, _) => None,
     };
-    let Some(text) = plan.endpoint.as_deref().filter(|text| !text.trim().is_empty()) else {
+    let Some(text) = own_endpoint(plan) else {
         return Ok(operators);
     };
 
@@ -367,6 +387,11 @@ fn endpoint(
         host: format!("{}{port}", requests.value.host()),
         why,
     })
+}
+
+/// The endpoint that the request names.
+fn own_endpoint(plan: &AccessPlan) -> Option<&str> {
+    plan.endpoint.as_deref().filter(|text| !text.trim().is_empty())
 }
 
 fn is_yes(text: &str) -> bool {

@@ -31,10 +31,11 @@ pub fn or_did_you_mean<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
     otherwise: &str,
 ) -> String {
-    match did_you_mean(word, candidates) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => otherwise.to_owned(),
-    }
+    worded(did_you_mean(word, candidates), otherwise)
+}
+
+fn worded(near: Option<&str>, otherwise: &str) -> String {
+    near.map_or_else(|| otherwise.to_owned(), |near| format!("did you mean `{near}`?"))
 }
 
 /// Suggestions that are left. Looking for one takes longer than most of what an expression can do, and errors can be made in
@@ -67,10 +68,7 @@ impl Hints {
         candidates: impl IntoIterator<Item = &'a str>,
         otherwise: &str,
     ) -> String {
-        match self.did_you_mean(word, candidates) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => otherwise.to_owned(),
-        }
+        worded(self.did_you_mean(word, candidates), otherwise)
     }
 }
 

@@ -27,10 +27,7 @@ use crate::{
     config::{Config, ConfigError, is_root},
     credentials::provider::{self, CredentialsError, EnvironmentSource},
     domain::plan::AccessPlan,
-    oapi::{
-        self, Client, ClientConfig, Endpoint, EndpointError, OapiError, OapiPool, PaceConfig, WaitConfig,
-        Waits,
-    },
+    oapi::{self, Client, EndpointError, OapiError, OapiPool, PaceConfig, WaitConfig, Waits},
 };
 
 /// How a sweep ended.
@@ -214,15 +211,8 @@ fn client(
         CredentialsError::NoKeys { .. } => SweepError::NoKeys,
         error => SweepError::Credentials(error),
     })?;
-    let endpoint = match &resolved.endpoint {
-        Some(endpoint) => Endpoint::parse(endpoint, &resolved.region)?,
-        None => Endpoint::from_region(&resolved.region)?,
-    };
-    let mut client =
-        ClientConfig::new(endpoint, &resolved.region, &resolved.access_key, resolved.secret_key.clone());
-    client.user_agent = concat!("fournil/", env!("CARGO_PKG_VERSION"), " (sweep)").to_owned();
-    client.tls.insecure_skip_verify = resolved.insecure;
-    client.tls.client_certificate = resolved.client_certificate;
+    let user_agent = concat!("fournil/", env!("CARGO_PKG_VERSION"), " (sweep)").to_owned();
+    let client = resolved.client_config(user_agent)?;
     let pace = PaceConfig { calls_per_second: config.oapi_calls_per_second, ..PaceConfig::default() };
     Ok(OapiPool::new(pace).client(client)?)
 }

@@ -14,7 +14,7 @@ use crate::{
     },
     domain::plan::AccessPlan,
     logs::LogLimits,
-    oapi::{ClientConfig, Endpoint, OapiPool, Waits},
+    oapi::{OapiPool, Waits},
 };
 
 /// What every run of a worker shares. Cheap to clone.
@@ -63,16 +63,8 @@ impl Kitchen {
         let invalid = |error: &dyn std::error::Error| {
             StepError::found(422, "endpoint_invalid", "The endpoint cannot be used", chain(error))
         };
-        let endpoint = match &resolved.endpoint {
-            Some(endpoint) => Endpoint::parse(endpoint, &resolved.region),
-            None => Endpoint::from_region(&resolved.region),
-        };
-        let endpoint = endpoint.map_err(|error| invalid(&error))?;
-        let mut config =
-            ClientConfig::new(endpoint, &resolved.region, &resolved.access_key, resolved.secret_key.clone());
-        config.user_agent = format!("fournil/{} (run {run})", env!("CARGO_PKG_VERSION"));
-        config.tls.insecure_skip_verify = resolved.insecure;
-        config.tls.client_certificate = resolved.client_certificate;
+        let user_agent = format!("fournil/{} (run {run})", env!("CARGO_PKG_VERSION"));
+        let config = resolved.client_config(user_agent).map_err(|error| invalid(&error))?;
         let client = self.oapi.client(config).map_err(|error| invalid(&error))?;
         let cloud = Cloud { client, waits: self.waits.clone(), region: resolved.region, settle: self.settle };
         let notices = resolved.notices.iter().map(|notice| format!("; {notice}"));
