@@ -1,5 +1,5 @@
 //! HCL2, the language: text → syntax tree → values. Knows nothing of Packer, OUTSCALE or fournil; what its blocks mean is
-//! for `template::hcl`. [`parse`] makes a [`Body`] of a text, [`Evaluator`] makes [`Value`]s of its expressions.
+//! for `template::hcl`. [`parse()`] makes a [`Body`] of a text, [`Evaluator`] makes [`Value`]s of its expressions.
 //!
 //! Values can be unknown (they depend on something that is not there yet) and sensitive (they must not be shown); both
 //! survive every operation. An unknown value remembers the expression it came from, so that it can be evaluated again

@@ -1,5 +1,5 @@
 //! Moments: now, the beginning, what is some time later, and what a moment's parts are. How moments are written is for
-//! [`formatdate`](super::formatdate) and [`layout`](super::layout).
+//! [`formatdate`](super::formatdate) and [`layout`].
 
 use std::collections::BTreeMap;
 
