@@ -19,6 +19,7 @@ use crate::{
         vault::MASTER_KEY_VARIABLE,
     },
     domain::duration,
+    metadata,
     telemetry::LogFormat,
 };
 
@@ -40,6 +41,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("build_timeout", "FOURNIL_BUILD_TIMEOUT"),
     ("allowed_endpoints", "FOURNIL_ALLOWED_ENDPOINTS"),
     ("env_allowed", "FOURNIL_ENV_ALLOWED"),
+    ("metadata_url", "FOURNIL_METADATA_URL"),
     ("log_format", "FOURNIL_LOG_FORMAT"),
     ("limits.archive", "FOURNIL_LIMITS_ARCHIVE"),
     ("limits.request", "FOURNIL_LIMITS_REQUEST"),
@@ -80,6 +82,8 @@ pub struct Config {
     pub allowed_endpoints: AllowedEndpoints,
     /// What templates may read with `env` of the server's environment where a request brings no value.
     pub env_allowed: BTreeMap<String, SecretString>,
+    /// Where the metadata service of the VM is that fournil runs on, without a final slash.
+    pub metadata_url: String,
     /// How fournil's own log looks.
     pub log_format: LogFormat,
     /// Bounds on what clients send and builds write.
@@ -232,6 +236,7 @@ impl Config {
             build_timeout: settings.duration("build_timeout", 12 * 3600, 1, 7 * 24 * 3600)?,
             allowed_endpoints: AllowedEndpoints { hosts, loopback: listen.ip().is_loopback() },
             env_allowed,
+            metadata_url: settings.metadata_url()?,
             log_format: settings.parsed("log_format", LogFormat::from_str)?.unwrap_or_default(),
             limits: Limits {
                 archive: settings.bytes("limits.archive", 64 << 20, 1 << 30)?,
@@ -357,6 +362,16 @@ impl Settings {
         }
         let origin = self.0.get("listen").map(|setting| setting.origin.clone()).unwrap_or_default();
         Err(ConfigError::Exposed { origin, listen })
+    }
+
+    fn metadata_url(&self) -> Result<String, ConfigError> {
+        let parse = |text: &str| match reqwest::Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                Ok(text.trim_end_matches('/').to_owned())
+            }
+            _ => Err(format!("`{text}` is no URL; write for example `{}`", metadata::DEFAULT_URL)),
+        };
+        Ok(self.parsed("metadata_url", parse)?.unwrap_or_else(|| metadata::DEFAULT_URL.to_owned()))
     }
 
     /// The values of the names that are set, and a word about each that is not.

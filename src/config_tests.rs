@@ -33,6 +33,7 @@ fn nothing_needs_to_be_said() {
     assert_eq!((config.workers, config.lease), (8, Duration::from_secs(25)));
     assert!(config.capabilities.is_empty() && config.notices.is_empty());
     assert!(config.allowed_endpoints.loopback && config.allowed_endpoints.hosts.is_empty());
+    assert_eq!(config.metadata_url, "http://169.254.169.254");
     let limits = Limits { archive: 64 << 20, request: 4 << 20, log_line: 16 << 10, log_build: 64 << 20 };
     assert_eq!(config.limits, limits);
 }
@@ -77,6 +78,7 @@ fn a_file_can_say_everything() {
         build_timeout = "6h"
         allowed_endpoints = ["oapi.example.org", "127.0.0.1:8090"]
         env_allowed = ["OSC_REGION"]
+        metadata_url = "http://127.0.0.1:8090"
         log_format = "json"
         [limits]
         archive = "128MiB"
@@ -101,6 +103,7 @@ fn a_file_can_say_everything() {
         Limits { archive: 128 << 20, request: 1 << 20, log_line: 8192, log_build: 1 << 30 }
     );
     assert_eq!((config.workers, config.log_format), (0, LogFormat::Json));
+    assert_eq!(config.metadata_url, "http://127.0.0.1:8090");
     assert!((config.oapi_calls_per_second - 4.5).abs() < f64::EPSILON);
     assert_eq!(config.oapi_poll_interval, Duration::from_millis(100));
     assert_eq!(config.oapi_settle, Duration::from_secs(5));
@@ -196,4 +199,12 @@ fn the_master_key_stays_secret() {
     let config = load(&[("FOURNIL_MASTER_KEY", "hunter2")]).unwrap();
     assert_eq!(config.master_key.as_ref().map(ExposeSecret::expose_secret), Some("hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_metadata_service_may_be_elsewhere() {
+    let config = load(&[("FOURNIL_METADATA_URL", "http://127.0.0.1:8090/")]).unwrap();
+    assert_eq!(config.metadata_url, "http://127.0.0.1:8090");
+    let error = refusal(load(&[("FOURNIL_METADATA_URL", "169.254.169.254")]));
+    assert!(error.contains("FOURNIL_METADATA_URL") && error.contains("is no URL"), "{error}");
 }

@@ -12,6 +12,7 @@ pub mod domain;
 pub mod embedded_postgres;
 pub mod hcl;
 pub mod logs;
+pub mod metadata;
 pub mod oapi;
 pub mod post_process;
 pub mod provision;

@@ -25,6 +25,7 @@ use crate::{
     credentials::{provider::EnvironmentSource, vault::Vault},
     embedded_postgres::EmbeddedPostgres,
     logs::{LogHub, LogLimits},
+    metadata::MetadataService,
     oapi::{OapiPool, PaceConfig, WaitConfig, Waits},
     store,
     worker::{self, Kitchen, WorkerSettings},
@@ -173,6 +174,7 @@ fn kitchen(
             variables: environment,
             ..EnvironmentSource::of_process()
         }),
+        metadata: MetadataService::new(&config.metadata_url).context("no HTTP client can be made")?,
         endpoints: Arc::new(config.allowed_endpoints.clone()),
         env_allowed: Arc::new(exposed(&config.env_allowed)),
         settings: WorkerSettings {

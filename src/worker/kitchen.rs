@@ -14,6 +14,7 @@ use crate::{
     },
     domain::plan::AccessPlan,
     logs::LogLimits,
+    metadata::MetadataService,
     oapi::{OapiPool, Waits},
 };
 
@@ -30,6 +31,8 @@ pub struct Kitchen {
     pub waits: Waits,
     /// Where keys come from that a template does not bring.
     pub environment: Arc<EnvironmentSource>,
+    /// Tells which VM this worker runs on.
+    pub metadata: MetadataService,
     /// Which endpoints may get whose keys.
     pub endpoints: Arc<AllowedEndpoints>,
     /// How this worker works.

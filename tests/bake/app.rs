@@ -338,6 +338,7 @@ fn kitchen(
             settle: SETTLE,
         }),
         environment: Arc::new(EnvironmentSource { variables, home: None }),
+        metadata: fournil::metadata::MetadataService::new(fournil::metadata::DEFAULT_URL).unwrap(),
         endpoints: Arc::new(AllowedEndpoints { hosts: Vec::new(), loopback: true }),
         settings: WorkerSettings {
             id: format!("test-{}", uuid::Uuid::new_v4().simple()),
