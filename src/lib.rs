@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod bake;
+pub mod cell;
 pub mod cli;
 pub mod client;
 pub mod communicator;

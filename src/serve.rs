@@ -175,6 +175,7 @@ fn kitchen(
             ..EnvironmentSource::of_process()
         }),
         metadata: MetadataService::new(&config.metadata_url).context("no HTTP client can be made")?,
+        cells: Arc::new(config.data_dir.join("cells")),
         endpoints: Arc::new(config.allowed_endpoints.clone()),
         env_allowed: Arc::new(exposed(&config.env_allowed)),
         settings: WorkerSettings {

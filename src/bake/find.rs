@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     oapi::types::{
-        FiltersImage, FiltersKeypair, FiltersSecurityGroup, FiltersSnapshot, FiltersVm, ReadImages,
-        ReadKeypairs, ReadSecurityGroups, ReadSnapshots, ReadVms,
+        FiltersImage, FiltersKeypair, FiltersSecurityGroup, FiltersSnapshot, FiltersVm, FiltersVolume,
+        ReadImages, ReadKeypairs, ReadSecurityGroups, ReadSnapshots, ReadVms, ReadVolumes,
     },
     store::{
         StoreError,
@@ -125,8 +125,16 @@ async fn look(cx: &Cx, row: &Resource) -> Result<Found, StepError> {
             let snapshots = client.read_all(&ReadSnapshots::filtered(filters)).await?;
             snapshots.into_iter().next().map(|snapshot| snapshot.snapshot_id)
         }
-        // These are recorded with their id.
-        ResourceKind::Volume => None,
+        ResourceKind::Volume => {
+            let token = text(row, "client_token");
+            // Those of a VM are recorded with their id.
+            if token.is_empty() {
+                return Ok(Found::Nothing);
+            }
+            let filters = FiltersVolume { client_tokens: vec![token], ..FiltersVolume::default() };
+            let volumes = client.read_all(&ReadVolumes::filtered(filters)).await?;
+            volumes.into_iter().next().map(|volume| volume.volume_id)
+        }
     };
     Ok(found.map_or(Found::Nothing, Found::One))
 }

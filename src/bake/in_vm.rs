@@ -7,12 +7,13 @@ use super::{
     Baked,
     admission::Door,
     error::StepError,
+    finish::Unfinished,
     late::Late,
     oven::{Failure, Oven, Step},
     steps::{
         Account, AllocatePublicIp, CheckCredentials, CheckName, Connect, CreateKeypair, Key, LaunchVm,
-        MakeKey, NameCheck, OmiId, OpenSecurityGroup, Provision, ReadyVm, ReplaceOmi, ResolveNetwork,
-        ResolveSource, ShareOmi, SourceImage, StopVm, TagOmi, WaitForOmi, WaitForVm, post_process,
+        MakeKey, NameCheck, OmiId, OpenSecurityGroup, Provision, ReadyVm, ResolveNetwork, ResolveSource,
+        SourceImage, StopVm, WaitForVm, post_process,
     },
 };
 use crate::domain::{
@@ -55,9 +56,6 @@ pub const fn steps_in_vm(communicator: &Communicator, makes_omi: bool) -> i32 {
     let check_name = if makes_omi { 1 } else { 0 };
     10 + provisioning + check_name
 }
-
-/// Steps of [`Provisioned::finish`].
-pub const STEPS_OF_OMI: i32 = 4;
 
 impl<'a> InVm<'a> {
     /// Launches the VM, provisions it and stops it.
@@ -144,19 +142,8 @@ impl Provisioned<'_> {
         omi: &OmiId,
         snapshots: Option<&[String]>,
     ) -> Result<Baked, Failure> {
-        let omi = oven.step(WaitForOmi { omi, snapshots }).await?;
-        let (shared, tagged) = tokio::join!(
-            oven.step(ShareOmi { plan, omi: &omi }),
-            oven.step(TagOmi { plan, omi: &omi, source: &self.source }),
-        );
-        ((), ()) = (shared?, tagged?);
-        oven.step(ReplaceOmi { plan, old: &self.name }).await?;
-        let artifact = Artifact::Omi {
-            region: oven.cx().cloud.region.clone(),
-            id: omi.id,
-            name: plan.name.clone(),
-            snapshots: omi.snapshots,
-        };
+        let unfinished = Unfinished { plan, omi, snapshots, source: Some(&self.source), old: &self.name };
+        let artifact = unfinished.finish(oven).await?;
         self.announce(oven, vec![artifact]).await
     }
 

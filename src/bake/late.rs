@@ -79,6 +79,26 @@ impl Late {
         Ok(self)
     }
 
+    /// The same for a bake in a chroot on this VM: there is no connection, so that what tells of one is empty.
+    #[must_use]
+    pub fn in_chroot(mut self, cx: &Cx, vm: &str) -> Self {
+        let mut generated: std::collections::BTreeMap<String, String> =
+            crate::template::BUILD_KEYS.iter().map(|name| ((*name).to_owned(), String::new())).collect();
+        generated.insert("ID".to_owned(), vm.to_owned());
+        generated.insert("ConnType".to_owned(), "chroot".to_owned());
+        generated.insert("PackerRunUUID".to_owned(), cx.lease.build.to_string());
+        self.data.generated = generated;
+        self
+    }
+
+    /// Renders a text with further fields.
+    ///
+    /// # Errors
+    /// Says what of the template cannot be rendered.
+    pub fn render_with(&self, text: &str, fields: &[(&str, &str)]) -> Result<String, StepError> {
+        Render::render(self, text, fields).map_err(|reason| template_failed(text, &reason))
+    }
+
     /// Renders a text. What of it is secret is replaced in the log from now on.
     fn rendered(&self, text: &str, data: &LateData) -> Result<String, String> {
         render_late(text, data, &mut |secret| self.redactor.add(&[SecretString::from(secret)]))
@@ -89,15 +109,13 @@ impl Late {
     /// # Errors
     /// Says what of the template cannot be rendered.
     pub fn render(&self, text: &str) -> Result<String, StepError> {
-        self.rendered(text, &self.data).map_err(|reason| {
-            StepError::found(
-                422,
-                "template_failed",
-                "A template of the build cannot be rendered",
-                format!("`{text}`: {reason}"),
-            )
-        })
+        self.rendered(text, &self.data).map_err(|reason| template_failed(text, &reason))
     }
+}
+
+fn template_failed(text: &str, reason: &str) -> StepError {
+    let title = "A template of the build cannot be rendered";
+    StepError::found(422, "template_failed", title, format!("`{text}`: {reason}"))
 }
 
 impl Render for Late {

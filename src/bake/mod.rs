@@ -2,17 +2,21 @@
 //! does in the journal and the ledger; who runs it, and what happens after its end, is `worker`'s.
 
 pub mod admission;
+mod chroot_omi;
 pub mod cleanup;
 mod create;
 pub mod destroy;
+mod devices;
 pub mod error;
 mod find;
+mod finish;
 pub mod images;
 mod in_vm;
 mod late;
 pub mod osc_bsu;
 pub mod osc_bsusurrogate;
 pub mod osc_bsuvolume;
+pub mod osc_chroot;
 pub mod oven;
 pub mod reach;
 pub(crate) mod remove;
@@ -47,6 +51,7 @@ pub async fn bake(cx: Cx) -> Result<Baked, Failure> {
         Builder::OscBsu(bsu) => Box::pin(osc_bsu::bake(&oven, bsu)).await,
         Builder::OscBsusurrogate(surrogate) => Box::pin(osc_bsusurrogate::bake(&oven, surrogate)).await,
         Builder::OscBsuvolume(volume) => Box::pin(osc_bsuvolume::bake(&oven, volume)).await,
+        Builder::OscChroot(chroot) => Box::pin(osc_chroot::bake(&oven, chroot)).await,
     }
 }
 
@@ -57,6 +62,7 @@ pub fn steps_total(plan: &RunPlan) -> i32 {
         Builder::OscBsu(bsu) => osc_bsu::steps_total(bsu),
         Builder::OscBsusurrogate(surrogate) => osc_bsusurrogate::steps_total(surrogate),
         Builder::OscBsuvolume(volume) => osc_bsuvolume::steps_total(volume),
+        Builder::OscChroot(chroot) => osc_chroot::steps_total(chroot),
     };
     of_builder + i32::from(plan.has_post_processing())
 }

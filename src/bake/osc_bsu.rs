@@ -2,7 +2,8 @@
 
 use super::{
     Baked,
-    in_vm::{InVm, STEPS_OF_OMI, steps_in_vm},
+    finish::STEPS_OF_OMI,
+    in_vm::{InVm, steps_in_vm},
     oven::{Failure, Oven},
     steps::{CreateOmi, FreeName},
 };

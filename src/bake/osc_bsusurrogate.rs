@@ -3,9 +3,10 @@
 
 use super::{
     Baked,
-    in_vm::{InVm, STEPS_OF_OMI, steps_in_vm},
+    finish::STEPS_OF_OMI,
+    in_vm::{InVm, steps_in_vm},
     oven::{Failure, Oven},
-    steps::{FreeName, RegisterOmi, SnapshotVolumes, ToSnapshot},
+    steps::{FreeName, Inherited, RegisterOmi, SnapshotVolumes, ToSnapshot},
 };
 use crate::domain::plan::{DeviceSource, SurrogatePlan};
 
@@ -32,13 +33,22 @@ pub async fn bake(oven: &Oven, plan: &SurrogatePlan) -> Result<Baked, Failure> {
         DeviceSource::Volume(name) => Some(ToSnapshot { device: name, description: None }),
         DeviceSource::Snapshot(_) => None,
     });
-    let snapshots =
-        oven.step(SnapshotVolumes { volumes: volumes.collect(), vm: &done.vm, source: &done.source }).await?;
+    let snapshots = oven
+        .step(SnapshotVolumes {
+            volumes: volumes.collect(),
+            attached: &done.vm.volumes,
+            source: Some(&done.source),
+        })
+        .await?;
     oven.step(FreeName { old: &done.name }).await?;
     let register = RegisterOmi {
-        plan,
+        omi: &plan.omi,
+        root_device_name: &plan.root_device_name,
+        devices: &plan.devices,
         snapshots: &snapshots,
-        source: &done.source,
+        source: Some(&done.source),
+        // Of the source only the processor is left: what is on the new disk has licences and a boot loader of its own.
+        inherited: Inherited { architecture: done.source.architecture.as_deref(), ..Inherited::default() },
         account: &done.account,
         name: &done.name,
     };

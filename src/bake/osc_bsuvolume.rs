@@ -39,7 +39,11 @@ pub async fn bake(oven: &Oven, plan: &VolumePlan) -> Result<Baked, Failure> {
             let description = volume.snapshot.as_ref()?.description.as_deref();
             Some(ToSnapshot { device: &volume.device_name, description })
         });
-        let take = SnapshotVolumes { volumes: volumes.collect(), vm: &done.vm, source: &done.source };
+        let take = SnapshotVolumes {
+            volumes: volumes.collect(),
+            attached: &done.vm.volumes,
+            source: Some(&done.source),
+        };
         snapshots = oven.step(take).await?;
         oven.step(ShareSnapshots { plan, snapshots: &snapshots }).await?;
     }

@@ -23,6 +23,7 @@ use crate::{
     credentials::vault::Vault,
     domain::{OnError, RunPlan, StepState},
     logs::LogWriter,
+    metadata::MetadataService,
     oapi::{Client, Waits},
     queue::Lease,
     store::{StoreError, journal},
@@ -105,6 +106,10 @@ pub struct Cx {
     pub stop: Stop,
     /// The uploaded folder, unpacked; empty if there was none.
     pub files: Arc<std::path::PathBuf>,
+    /// Tells which VM this worker runs on.
+    pub metadata: MetadataService,
+    /// Where cells are noted down.
+    pub cells: Arc<std::path::PathBuf>,
 }
 
 impl Cx {
@@ -202,6 +207,12 @@ impl Oven {
     #[must_use]
     pub fn was_interrupted(&self, name: &str) -> bool {
         self.known(name).is_some_and(|(state, _)| state != StepState::Succeeded)
+    }
+
+    /// Whether a step succeeded in this attempt, or at least began, on any worker.
+    #[must_use]
+    pub fn is_known(&self, name: &str, state: Option<StepState>) -> bool {
+        self.known(name).is_some_and(|(known, _)| state.is_none_or(|state| state == known))
     }
 
     fn known(&self, name: &str) -> Option<(StepState, Option<Value>)> {

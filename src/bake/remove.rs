@@ -16,7 +16,8 @@ use crate::{
         Request,
         types::{
             DeleteImage, DeleteKeypair, DeletePublicIp, DeleteSecurityGroup, DeleteSnapshot, DeleteVms,
-            DeleteVolume, FiltersImage, FiltersSnapshot, FiltersVm, ReadImages, ReadSnapshots, ReadVms,
+            DeleteVolume, FiltersImage, FiltersSnapshot, FiltersVm, FiltersVolume, LinkState, ReadImages,
+            ReadSnapshots, ReadVms, ReadVolumes, UnlinkVolume,
         },
     },
     store::ledger::{self, Intent, Keep, Resource, ResourceKind},
@@ -85,6 +86,7 @@ async fn before_removal(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepErr
     match row.kind {
         ResourceKind::Vm => adopt_volumes_of(cx, row, id).await,
         ResourceKind::Image if makes_snapshots(row) => adopt_snapshots(cx, row, id).await,
+        ResourceKind::Volume => take_off(cx, row, id).await,
         _ => Ok(()),
     }
 }
@@ -124,6 +126,23 @@ async fn adopt_stray_snapshots(cx: &Cx) -> Result<(), StepError> {
     Ok(())
 }
 
+/// Takes a volume off the VM that it was made to be linked to. It stays in use until nothing there has it mounted.
+async fn take_off(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepError> {
+    let Some(vm) = row.lookup.get("linked_to").and_then(Value::as_str) else { return Ok(()) };
+    let client = &cx.cloud.client;
+    let filters = FiltersVolume { volume_ids: vec![id.to_owned()], ..FiltersVolume::default() };
+    let volumes = client.read_all(&ReadVolumes::filtered(filters)).await?;
+    let link = volumes.iter().find_map(|volume| volume.link_to(vm));
+    if link.is_some_and(|link| link.state != LinkState::Detaching)
+        && let Err(error) = client.call(&UnlinkVolume { volume_id: id.to_owned(), force_unlink: None }).await
+        && !error.is_conflict()
+        && !error.is_not_found()
+    {
+        return Err(error.into());
+    }
+    Ok(())
+}
+
 /// DeleteImage leaves the snapshots behind; they are put into the ledger before the image, which knows them, goes.
 async fn adopt_snapshots(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepError> {
     let filters = FiltersImage { image_ids: vec![id.to_owned()], ..FiltersImage::default() };
@@ -154,11 +173,12 @@ async fn remove_public_ip(cx: &Cx, row: &Resource, id: &str) -> Result<(), StepE
     until_gone(cx, row, id, &DeletePublicIp { public_ip_id: Some(id.to_owned()), public_ip: None }).await
 }
 
-/// Whether "there is no such thing" is the last word. Something young may only be invisible still; but a volume comes
-/// into the ledger by a read of its VM, so it was visible before, and it usually goes with that VM. Not to believe it
+/// Whether "there is no such thing" is the last word. Something young may only be invisible still; but a volume of a VM comes
+/// into the ledger by a read of that VM, so it was visible before, and it usually goes with that VM. Not to believe it
 /// would make every short bake last until the settle time is over.
 fn is_final(cx: &Cx, row: &Resource) -> bool {
-    row.kind == ResourceKind::Volume || is_settled(cx, row)
+    let came_with_its_vm = row.kind == ResourceKind::Volume && row.lookup.get("client_token").is_none();
+    came_with_its_vm || is_settled(cx, row)
 }
 
 /// Calls until the answer is "deleted" or "there is no such thing". Something young that is not found may only be

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 
 use crate::domain::log::Output;
 
+pub mod chroot;
 pub mod error;
 pub mod keys;
 pub mod quote;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{AccessPlan, Communicator, OmiPlan, VmPlan};
+use super::plan::{AccessPlan, BlockDevice, Communicator, OmiPlan, SourceOmi, VmPlan};
 
 /// A builder with its options.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub enum Builder {
     /// Launch a VM, fill other volumes of it, keep those.
     #[serde(rename = "osc-bsuvolume")]
     OscBsuvolume(Box<VolumePlan>),
+    /// Launch nothing: fill a volume of the VM that the worker runs on, make an OMI of its snapshot.
+    #[serde(rename = "osc-chroot")]
+    OscChroot(Box<ChrootPlan>),
 }
 
 impl Builder {
@@ -29,6 +32,7 @@ impl Builder {
             Self::OscBsu(_) => "osc-bsu",
             Self::OscBsusurrogate(_) => "osc-bsusurrogate",
             Self::OscBsuvolume(_) => "osc-bsuvolume",
+            Self::OscChroot(_) => "osc-chroot",
         }
     }
 
@@ -39,16 +43,18 @@ impl Builder {
             Self::OscBsu(plan) => &plan.access,
             Self::OscBsusurrogate(plan) => &plan.access,
             Self::OscBsuvolume(plan) => &plan.access,
+            Self::OscChroot(plan) => &plan.access,
         }
     }
 
-    /// How to get into the VM.
+    /// How to get into the VM; a builder that has none needs no way in.
     #[must_use]
     pub const fn communicator(&self) -> &Communicator {
         match self {
             Self::OscBsu(plan) => &plan.communicator,
             Self::OscBsusurrogate(plan) => &plan.communicator,
             Self::OscBsuvolume(plan) => &plan.communicator,
+            Self::OscChroot(_) => &Communicator::None,
         }
     }
 
@@ -59,6 +65,7 @@ impl Builder {
             Self::OscBsu(plan) => (!plan.skip_create_omi).then_some(&plan.omi),
             Self::OscBsusurrogate(plan) => Some(&plan.omi),
             Self::OscBsuvolume(_) => None,
+            Self::OscChroot(plan) => Some(&plan.omi),
         }
     }
 
@@ -192,4 +199,84 @@ pub struct SnapshotPlan {
     pub tags: BTreeMap<String, String>,
     /// `snapshot_account_ids`: who may make volumes of it.
     pub account_ids: Vec<String>,
+}
+
+/// The options of `osc-chroot`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChrootPlan {
+    /// How to reach the cloud.
+    pub access: AccessPlan,
+    /// The result.
+    pub omi: OmiPlan,
+    /// What is on the volume at first.
+    pub source: ChrootSource,
+    /// `root_volume_size` in GiB; of a source OMI the volume is at least as large as its root.
+    pub root_volume_size: Option<i64>,
+    /// `root_volume_type`; absent: as the source OMI's root.
+    pub root_volume_type: Option<String>,
+    /// `root_volume_tags`; keys and values are late templates.
+    pub root_volume_tags: BTreeMap<String, String>,
+    /// `device_path`: the name under which the volume is linked; absent: the first free one.
+    pub device_path: Option<String>,
+    /// `nvme_device_path`: where the kernel shows it.
+    pub nvme_device_path: Option<String>,
+    /// `mount_path`; a late template.
+    pub mount_path: String,
+    /// `mount_partition`: its number; absent: the whole volume.
+    pub mount_partition: Option<u32>,
+    /// `mount_options`.
+    pub mount_options: Vec<String>,
+    /// `chroot_mounts`.
+    pub chroot_mounts: Vec<ChrootMount>,
+    /// `copy_files`: absolute paths of the worker's host.
+    pub copy_files: Vec<CopiedFile>,
+    /// `command_wrapper`, a late template; absent: nothing is around the commands.
+    pub command_wrapper: Option<String>,
+    /// `pre_mount_commands`; late templates.
+    pub pre_mount_commands: Vec<String>,
+    /// `post_mount_commands`; late templates.
+    pub post_mount_commands: Vec<String>,
+}
+
+/// What is on the volume at first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChrootSource {
+    /// The root of this OMI.
+    Omi(SourceOmi),
+    /// Nothing (`from_scratch`).
+    Scratch(ScratchPlan),
+}
+
+/// The OMI of a volume that was blank.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScratchPlan {
+    /// `root_device_name`: one of `devices`.
+    pub root_device_name: String,
+    /// `omi_block_device_mappings`.
+    pub devices: Vec<BlockDevice>,
+}
+
+/// An entry of `chroot_mounts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChrootMount {
+    /// The type of file system, or `bind`.
+    pub kind: String,
+    /// What is mounted.
+    pub source: String,
+    /// Where, as seen from inside.
+    pub target: String,
+    /// Whether the bake goes on without it: the template did not ask for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_optional: bool,
+}
+
+/// An entry of `copy_files`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopiedFile {
+    /// Its path, outside and inside.
+    pub path: String,
+    /// Whether the bake goes on without it: the template did not ask for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_optional: bool,
 }

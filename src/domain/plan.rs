@@ -10,7 +10,8 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use super::builder::{
-    BsuPlan, Builder, DeviceSource, OmiDevice, SnapshotPlan, SurrogatePlan, VolumePlan, VolumeToKeep,
+    BsuPlan, Builder, ChrootMount, ChrootPlan, ChrootSource, CopiedFile, DeviceSource, OmiDevice,
+    ScratchPlan, SnapshotPlan, SurrogatePlan, VolumePlan, VolumeToKeep,
 };
 use super::{
     Capability,
@@ -88,7 +89,9 @@ impl RunPlan {
                 .iter()
                 .flatten()
                 .any(|each| matches!(each.action, PostProcessorAction::ShellLocal(_)));
-        if uses_host { BTreeSet::from([Capability::ShellLocal]) } else { BTreeSet::new() }
+        let in_chroot = matches!(self.builder, Builder::OscChroot(_));
+        let needs = [(uses_host, Capability::ShellLocal), (in_chroot, Capability::Chroot)];
+        needs.into_iter().filter_map(|(is_needed, capability)| is_needed.then_some(capability)).collect()
     }
 
     /// Whether there is an artifact, and something that happens to it.

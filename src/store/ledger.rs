@@ -33,7 +33,7 @@ words! {
         PublicIp,
         /// Found again by its client token.
         Vm,
-        /// A volume of a VM; known by id from the start.
+        /// One of a VM is known by id from the start; one that was made by itself is found again by its client token.
         Volume,
         /// One behind an image is known by id from the start; one of a volume is found again by its client token.
         Snapshot,

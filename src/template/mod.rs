@@ -21,7 +21,7 @@ pub use context::{ContextFolder, ContextLimits, normalise};
 pub use hcl::{DataValues, OmiFacts, data_queries};
 pub use json::pointer_token;
 pub use query::QueryOptions;
-pub use render::{LateData, render_late};
+pub use render::{LateData, functions::BUILD_KEYS, render_late};
 pub use request::{
     BuildRequest, FolderSource, RequestForm, RequestLimits, TemplateSource, is_hcl2, is_hcl2_path,
 };

@@ -206,6 +206,8 @@ pub(super) fn bench(
         log: log.clone(),
         stop: stop.for_cleanup(),
         files: Arc::default(),
+        metadata: kitchen.metadata.clone(),
+        cells: kitchen.cells.clone(),
     })
 }
 

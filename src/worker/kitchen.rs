@@ -33,6 +33,8 @@ pub struct Kitchen {
     pub environment: Arc<EnvironmentSource>,
     /// Tells which VM this worker runs on.
     pub metadata: MetadataService,
+    /// Where the cells of chroots are noted down.
+    pub cells: Arc<PathBuf>,
     /// Which endpoints may get whose keys.
     pub endpoints: Arc<AllowedEndpoints>,
     /// How this worker works.

@@ -274,7 +274,7 @@ async fn attempts(
         }
         if matches!(failure.error, StepError::Interrupted) && row.attempt < row.max_attempts {
             let say = log.for_step("worker");
-            say.say("the run was interrupted while provisioning, which cannot be resumed: removing its VM, then starting anew").await;
+            say.say("the run was interrupted while provisioning, which cannot be resumed: removing what it works in, then starting anew").await;
             clean(kitchen, claimed, stop, &row, log).await?;
             let mut transaction = kitchen.store.begin().await.map_err(StoreError::from)?;
             row.attempt = finish::next_attempt(&mut transaction, &claimed.lease).await?;
@@ -333,6 +333,8 @@ async fn bench(
         log: log.clone(),
         stop,
         files: Arc::new(files.path().to_owned()),
+        metadata: kitchen.metadata.clone(),
+        cells: kitchen.cells.clone(),
     };
     Ok(Bench { cx, keys_from, _files: files })
 }

@@ -339,6 +339,7 @@ fn kitchen(
         }),
         environment: Arc::new(EnvironmentSource { variables, home: None }),
         metadata: fournil::metadata::MetadataService::new(fournil::metadata::DEFAULT_URL).unwrap(),
+        cells: Arc::new(std::env::temp_dir()),
         endpoints: Arc::new(AllowedEndpoints { hosts: Vec::new(), loopback: true }),
         settings: WorkerSettings {
             id: format!("test-{}", uuid::Uuid::new_v4().simple()),

@@ -67,7 +67,7 @@ impl Step for FinishVolumes<'_> {
         if finished.is_empty() {
             return Ok(finished);
         }
-        let freed = try_join_all(finished.iter().map(|volume| free(cx, volume))).await?;
+        let freed = try_join_all(finished.iter().map(|volume| free(cx, &volume.id, &volume.device))).await?;
         for (volume, freed) in finished.iter_mut().zip(freed) {
             volume.size = freed.size.map(i64::from).unwrap_or_default();
         }
@@ -77,12 +77,12 @@ impl Step for FinishVolumes<'_> {
 }
 
 /// Takes a volume off the VM, if it is not free yet.
-async fn free(cx: &Cx, volume: &FinishedVolume) -> Result<Volume, StepError> {
+pub(super) async fn free(cx: &Cx, id: &str, which: &str) -> Result<Volume, StepError> {
     let client = &cx.cloud.client;
-    let filters = FiltersVolume { volume_ids: vec![volume.id.clone()], ..FiltersVolume::default() };
+    let filters = FiltersVolume { volume_ids: vec![id.to_owned()], ..FiltersVolume::default() };
     let is_linked = |volume: &Volume| !volume.linked_volumes.is_empty();
     if client.read_all(&ReadVolumes::filtered(filters)).await?.iter().any(is_linked) {
-        let request = UnlinkVolume { volume_id: volume.id.clone(), force_unlink: None };
+        let request = UnlinkVolume { volume_id: id.to_owned(), force_unlink: None };
         if let Err(error) = client.call(&request).await
             // An earlier try has asked already.
             && !error.is_conflict()
@@ -91,10 +91,9 @@ async fn free(cx: &Cx, volume: &FinishedVolume) -> Result<Volume, StepError> {
         }
     }
     let until = predicates::volume_state(VolumeState::Available);
-    let wait = cx.cloud.waits.wait_volume(client, &volume.id, until, DETACHING, cx.stop.token());
-    wait.await.map_err(|source| {
-        StepError::wait(cx, format!("waiting until volume {} ({}) is free", volume.id, volume.device), source)
-    })
+    let wait = cx.cloud.waits.wait_volume(client, id, until, DETACHING, cx.stop.token());
+    wait.await
+        .map_err(|source| StepError::wait(cx, format!("waiting until volume {id} ({which}) is free"), source))
 }
 
 impl FinishVolumes<'_> {

@@ -77,58 +77,61 @@ impl Step for Provision<'_> {
 
 impl Provision<'_> {
     async fn provision(&self, cx: &Cx, communicator: &SshCommunicator) -> Result<(), StepError> {
-        let downloads = tempfile::tempdir().map_err(|error| {
-            StepError::found(
-                500,
-                "no_temporary_folder",
-                "The worker has no room for downloads",
-                error.to_string(),
-            )
-        })?;
         let way = Some((self.ssh, self.connected.host.as_str()));
         let late = Late::new(cx, Some(self.source)).with_vm(cx, self.vm, way, self.key)?;
-        let run_uuid = cx.lease.build.to_string();
-        let context = ProvisionContext {
-            communicator,
-            output: &cx.log,
-            render: &late,
-            files: &cx.files,
-            downloads: downloads.path(),
-            download_limit: DOWNLOAD_LIMIT,
-            run_name: cx.plan.packer_name(),
-            builder_type: cx.plan.packer_type(),
-            run_uuid: &run_uuid,
-            default_timeout: Some(PROVISIONER),
-            cancel: cx.stop.token(),
-        };
-        for (index, provisioner) in cx.plan.provisioners.iter().enumerate() {
-            cx.say(format!(
-                "provisioner {} of {}: {}",
-                index + 1,
-                cx.plan.provisioners.len(),
-                provisioner.action.kind()
-            ))
-            .await;
-            if let Err(error) = run_provisioner(index, provisioner, &context).await {
-                cx.stop.check()?;
-                if let Some(cleanup) =
-                    cx.plan.error_cleanup.as_ref().filter(|_| cx.on_error != OnError::Abort)
-                {
-                    run_error_cleanup(cx, cleanup, &context).await;
-                }
-                // What was downloaded by then, often by that provisioner, may tell what went wrong.
-                keep_downloads(cx, downloads.path()).await?;
-                return Err(with_last_lines(cx, error));
-            }
-        }
-        keep_downloads(cx, downloads.path()).await?;
-        keep_for_artifice(cx).await?;
+        run_all(cx, communicator, &late).await?;
         admission::withdraw(cx, communicator).await?;
         if let Some(halves) = &self.key.temporary {
             forget_key(cx, communicator, &halves.public).await;
         }
         Ok(())
     }
+}
+
+/// Runs the provisioners one after the other, and the error-cleanup provisioner when one fails.
+pub(super) async fn run_all(cx: &Cx, communicator: &dyn Communicator, late: &Late) -> Result<(), StepError> {
+    let downloads = tempfile::tempdir().map_err(|error| {
+        StepError::found(
+            500,
+            "no_temporary_folder",
+            "The worker has no room for downloads",
+            error.to_string(),
+        )
+    })?;
+    let run_uuid = cx.lease.build.to_string();
+    let context = ProvisionContext {
+        communicator,
+        output: &cx.log,
+        render: late,
+        files: &cx.files,
+        downloads: downloads.path(),
+        download_limit: DOWNLOAD_LIMIT,
+        run_name: cx.plan.packer_name(),
+        builder_type: cx.plan.packer_type(),
+        run_uuid: &run_uuid,
+        default_timeout: Some(PROVISIONER),
+        cancel: cx.stop.token(),
+    };
+    for (index, provisioner) in cx.plan.provisioners.iter().enumerate() {
+        cx.say(format!(
+            "provisioner {} of {}: {}",
+            index + 1,
+            cx.plan.provisioners.len(),
+            provisioner.action.kind()
+        ))
+        .await;
+        if let Err(error) = run_provisioner(index, provisioner, &context).await {
+            cx.stop.check()?;
+            if let Some(cleanup) = cx.plan.error_cleanup.as_ref().filter(|_| cx.on_error != OnError::Abort) {
+                run_error_cleanup(cx, cleanup, &context).await;
+            }
+            // What was downloaded by then, often by that provisioner, may tell what went wrong.
+            keep_downloads(cx, downloads.path()).await?;
+            return Err(with_last_lines(cx, error));
+        }
+    }
+    keep_downloads(cx, downloads.path()).await?;
+    keep_for_artifice(cx).await
 }
 
 /// The error as the build shows it, with what the script wrote last.

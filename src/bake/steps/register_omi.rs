@@ -1,5 +1,4 @@
-//! Registers an OMI of snapshots. Of the source OMI it has the architecture only; what it boots with and its licences are as
-//! the template says.
+//! Registers an OMI of snapshots.
 
 use super::{Account, NameCheck, OmiId, SourceImage, VolumeSnapshot, create_omi::create_image};
 use crate::{
@@ -8,22 +7,39 @@ use crate::{
         late::Late,
         oven::{Cx, Step},
     },
-    domain::plan::{DeviceSource, OmiDevice, SurrogatePlan},
+    domain::plan::{DeviceSource, OmiDevice, OmiPlan},
     oapi::types::{BlockDeviceMappingImage, BsuToCreate, CreateImage},
 };
 
 /// Registers the OMI.
 pub struct RegisterOmi<'a> {
     /// What the template says.
-    pub plan: &'a SurrogatePlan,
-    /// What it is made of.
+    pub omi: &'a OmiPlan,
+    /// One of `devices`.
+    pub root_device_name: &'a str,
+    /// Its volumes.
+    pub devices: &'a [OmiDevice],
+    /// What they are made of.
     pub snapshots: &'a [VolumeSnapshot],
-    /// The OMI of the VM that made them.
-    pub source: &'a SourceImage,
+    /// For late templates.
+    pub source: Option<&'a SourceImage>,
+    /// What it has of its source where the template says nothing.
+    pub inherited: Inherited<'a>,
     /// Whose it will be.
     pub account: &'a Account,
     /// Who has the name already and will be replaced.
     pub name: &'a NameCheck,
+}
+
+/// What an OMI can have of the OMI that its volumes come from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Inherited<'a> {
+    /// `x86_64`.
+    pub architecture: Option<&'a str>,
+    /// What it can boot with.
+    pub boot_modes: &'a [String],
+    /// Licences.
+    pub product_codes: &'a [String],
 }
 
 impl Step for RegisterOmi<'_> {
@@ -31,19 +47,21 @@ impl Step for RegisterOmi<'_> {
     type Output = OmiId;
 
     async fn run(&self, cx: &Cx) -> Result<OmiId, StepError> {
-        let omi = &self.plan.omi;
-        let late = Late::new(cx, Some(self.source));
+        let omi = self.omi;
+        let late = Late::new(cx, self.source);
         let description = omi.description.as_deref().map(|text| late.render(text)).transpose()?;
-        let mappings = self.plan.devices.iter().map(|device| self.mapping(device));
+        let mappings = self.devices.iter().map(|device| self.mapping(device));
         let request = CreateImage {
             image_name: Some(omi.name.clone()),
             description,
-            root_device_name: Some(self.plan.root_device_name.clone()),
+            root_device_name: Some(self.root_device_name.to_owned()),
             block_device_mappings: mappings.collect::<Result<_, _>>()?,
-            architecture: self.source.architecture.clone(),
-            // Of the source only the processor is left: what is on the new disk has licences and a boot loader of its own.
-            product_codes: omi.product_codes.clone(),
-            boot_modes: omi.boot_modes_or(&[]),
+            architecture: self.inherited.architecture.map(str::to_owned),
+            product_codes: match omi.product_codes.as_slice() {
+                [] => self.inherited.product_codes.to_vec(),
+                codes => codes.to_vec(),
+            },
+            boot_modes: omi.boot_modes_or(self.inherited.boot_modes),
             ..CreateImage::default()
         };
         let ids: Vec<&str> = self.snapshots.iter().map(|snapshot| snapshot.id.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Makes snapshots of volumes of the stopped VM, all at once: it takes as long as the slowest. CreateSnapshot carries a
+//! Makes snapshots of volumes that nobody writes to, all at once: it takes as long as the slowest. CreateSnapshot carries a
 //! client token, so that a lost answer never means a second snapshot.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use futures::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{ReadyVm, SourceImage};
+use super::{AttachedVolume, SourceImage, attached};
 use crate::{
     bake::{
         error::StepError,
@@ -44,10 +44,10 @@ pub struct ToSnapshot<'a> {
 pub struct SnapshotVolumes<'a> {
     /// Of these.
     pub volumes: Vec<ToSnapshot<'a>>,
-    /// The stopped VM.
-    pub vm: &'a ReadyVm,
+    /// Which volume has which name.
+    pub attached: &'a [AttachedVolume],
     /// For late templates.
-    pub source: &'a SourceImage,
+    pub source: Option<&'a SourceImage>,
 }
 
 /// A complete snapshot.
@@ -74,7 +74,7 @@ impl Step for SnapshotVolumes<'_> {
     async fn run(&self, cx: &Cx) -> Result<Vec<VolumeSnapshot>, StepError> {
         let mut found = Vec::new();
         for volume in &self.volumes {
-            found.push((volume, self.vm.volume(volume.device)?));
+            found.push((volume, attached(self.attached, volume.device)?));
         }
         // All calls come to their end: what one makes must be recorded although another fails.
         let asked = join_all(found.iter().map(|(volume, id)| self.ask(cx, volume, id))).await;
@@ -91,7 +91,7 @@ impl Step for SnapshotVolumes<'_> {
 impl SnapshotVolumes<'_> {
     async fn ask(&self, cx: &Cx, volume: &ToSnapshot<'_>, id: &str) -> Result<String, StepError> {
         let device = volume.device;
-        let late = Late::new(cx, Some(self.source));
+        let late = Late::new(cx, self.source);
         let description = match volume.description {
             Some(text) => late.render(text)?,
             None => format!("fournil: {device} of {}", cx.plan.name),

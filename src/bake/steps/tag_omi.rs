@@ -19,7 +19,7 @@ pub struct TagOmi<'a> {
     /// The OMI.
     pub omi: &'a Omi,
     /// For late templates in the tags.
-    pub source: &'a SourceImage,
+    pub source: Option<&'a SourceImage>,
 }
 
 impl Step for TagOmi<'_> {
@@ -27,7 +27,7 @@ impl Step for TagOmi<'_> {
     type Output = ();
 
     async fn run(&self, cx: &Cx) -> Result<(), StepError> {
-        let late = Late::new(cx, Some(self.source));
+        let late = Late::new(cx, self.source);
         let all = [self.omi.snapshots.clone(), vec![self.omi.id.clone()]].concat();
         let mut common = tags::rendered(&self.plan.tags, &late)?;
         if !common.is_empty() {

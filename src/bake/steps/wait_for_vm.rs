@@ -62,13 +62,18 @@ impl ReadyVm {
     /// # Errors
     /// The VM has none.
     pub fn volume(&self, device: &str) -> Result<&str, StepError> {
-        let found = self.volumes.iter().find(|volume| volume.device == device);
-        found.map(|volume| volume.id.as_str()).ok_or_else(|| {
-            let known: Vec<&str> = self.volumes.iter().map(|volume| volume.device.as_str()).collect();
-            let detail = format!("VM {} has no volume {device}, but {}", self.id, known.join(", "));
-            StepError::found(502, "volume_missing", "The VM lacks a volume", detail)
-        })
+        attached(&self.volumes, device)
     }
+}
+
+/// The id of the volume that the VM calls so.
+pub(super) fn attached<'a>(volumes: &'a [AttachedVolume], device: &str) -> Result<&'a str, StepError> {
+    let found = volumes.iter().find(|volume| volume.device == device);
+    found.map(|volume| volume.id.as_str()).ok_or_else(|| {
+        let known: Vec<&str> = volumes.iter().map(|volume| volume.device.as_str()).collect();
+        let detail = format!("the VM has no volume {device}, but {}", known.join(", "));
+        StepError::found(502, "volume_missing", "The VM lacks a volume", detail)
+    })
 }
 
 impl Step for WaitForVm<'_> {

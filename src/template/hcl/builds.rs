@@ -339,10 +339,6 @@ impl<'a> Baker<'a> {
         let fields = Fields::new(&reading, &node, String::new());
         let is_provisioned = build.provisioners.iter().any(|entry| applies(&entry));
         let builder = options::builder(source.kind, &fields, is_provisioned);
-        if builder.is_none() {
-            let detail = format!("the builder `{}` is not supported yet", source.type_name);
-            self.findings.not_yet("", source.span.start, detail);
-        }
         let in_vm = Reader { known: Known { has_vm: true, ..known }, ..reader };
         let provisioners = build
             .provisioners
@@ -357,7 +353,6 @@ impl<'a> Baker<'a> {
             .and_then(|entry| entry.for_run(&in_vm, &reading, &source.name));
         let post_processors = self.post_processors(build, source, &in_vm, &reading);
         secrets.into_inner().iter().for_each(|secret: &String| reader.keep_secret(secret));
-        let builder = builder?;
         if !post_processors.is_empty() && !builder.makes_artifact() {
             self.findings
                 .notice(format!("the post-processors of `{}` do not run: there is no artifact", source.run));

@@ -362,11 +362,6 @@ impl<'a> Template<'a> {
         let fields = Fields::new(&reading, builder.node, builder.pointer.clone());
         let is_provisioned = provisioners.iter().any(|entry| entry.applies_to(&builder.name));
         let plan = options::builder(builder.kind, &fields, is_provisioned);
-        if plan.is_none() {
-            let at = builder.node.get("type").map_or(builder.node.at, |place| place.at);
-            let detail = format!("the builder `{}` is not supported yet", builder.type_name);
-            self.findings.not_yet(&format!("{}/type", builder.pointer), at, detail);
-        }
         let read = provisioners.iter().filter(|entry| entry.applies_to(&builder.name));
         let provisioners = read.filter_map(|entry| entry.for_run(&reading, &builder.name)).collect();
         let error_cleanup = cleanup
@@ -374,7 +369,6 @@ impl<'a> Template<'a> {
             .and_then(|entry| entry.for_run(&reading, &builder.name));
         let post_processors =
             post_processors::for_run(post_processors, &self.request.except, &reading, &builder.name);
-        let plan = plan?;
         if !post_processors.is_empty() && !plan.makes_artifact() {
             self.findings.notice(format!(
                 "the post-processors of `{}` do not run: there is no artifact",

@@ -357,6 +357,24 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A list of lists of texts.
+    pub fn lists(&self, name: &'static str) -> Option<Vec<Vec<String>>> {
+        let found = self.find(name)?;
+        let Kind::Array(rows) = &found.node.kind else {
+            self.fail(name, format!("`{name}` must be a list of lists, not {}", found.node.kind_name()));
+            return None;
+        };
+        let row = |(row, node): (usize, &Node)| {
+            let Kind::Array(items) = &node.kind else {
+                self.fail(name, format!("each entry of `{name}` must be a list, not {}", node.kind_name()));
+                return None;
+            };
+            let text = |(index, item)| self.scalar(item, &format!("{}/{row}/{index}", found.pointer));
+            Some(items.iter().enumerate().filter_map(text).collect())
+        };
+        Some(rows.iter().enumerate().filter_map(row).collect())
+    }
+
     /// A list of texts, one per entry, whose templates are rendered late.
     pub fn late_texts(&self, name: &'static str, scope: Scope) -> Option<Vec<String>> {
         self.late.set(Some(scope));

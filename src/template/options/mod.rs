@@ -6,6 +6,7 @@ mod block_device;
 mod bsu;
 mod bsusurrogate;
 mod bsuvolume;
+mod chroot;
 mod data_omi;
 pub mod fields;
 mod file;
@@ -47,25 +48,26 @@ pub enum BuilderKind {
     Bsusurrogate,
     /// `osc-bsuvolume`
     Bsuvolume,
-    /// One of the plugin's others.
-    NotYet,
+    /// `osc-chroot`
+    Chroot,
 }
 
-/// Reads the options of a builder; `None`: it is not done yet. `is_provisioned`: the template has provisioners for it.
-pub fn builder(kind: BuilderKind, fields: &Fields<'_>, is_provisioned: bool) -> Option<Builder> {
+/// Reads the options of a builder. `is_provisioned`: the template has provisioners for it.
+pub fn builder(kind: BuilderKind, fields: &Fields<'_>, is_provisioned: bool) -> Builder {
     let builder = match kind {
         BuilderKind::Bsu => Builder::OscBsu(Box::new(bsu::bsu(fields))),
         BuilderKind::Bsusurrogate => Builder::OscBsusurrogate(Box::new(bsusurrogate::bsusurrogate(fields))),
         BuilderKind::Bsuvolume => Builder::OscBsuvolume(Box::new(bsuvolume::bsuvolume(fields))),
-        BuilderKind::NotYet => return None,
+        BuilderKind::Chroot => Builder::OscChroot(Box::new(chroot::chroot(fields))),
     };
-    if matches!(builder.communicator(), Communicator::None)
+    if !matches!(kind, BuilderKind::Chroot)
+        && matches!(builder.communicator(), Communicator::None)
         && is_provisioned
         && fields.filled("communicator").as_deref() == Some("none")
     {
         fields.fail("communicator", "with the communicator `none` there can be no provisioners");
     }
-    Some(builder)
+    builder
 }
 
 /// The builder types, with their old and new names.
@@ -76,10 +78,12 @@ pub const BUILDERS: [(&str, BuilderKind); 8] = [
     ("outscale-bsusurrogate", BuilderKind::Bsusurrogate),
     ("osc-bsuvolume", BuilderKind::Bsuvolume),
     ("outscale-bsuvolume", BuilderKind::Bsuvolume),
-    ("osc-chroot", BuilderKind::NotYet),
-    ("outscale-chroot", BuilderKind::NotYet),
+    ("osc-chroot", BuilderKind::Chroot),
+    ("outscale-chroot", BuilderKind::Chroot),
 ];
 
+#[cfg(test)]
+mod chroot_tests;
 #[cfg(test)]
 mod post_processor_tests;
 #[cfg(test)]

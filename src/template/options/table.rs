@@ -10,6 +10,7 @@ const INTERNAL: &str = "it is Packer's own; use `ssh_private_key_file`";
 const OF_SURROGATE: &str = "it belongs to `osc-bsusurrogate`";
 const OF_VOLUME: &str = "it belongs to `osc-bsuvolume`";
 const OF_CHROOT: &str = "it belongs to `osc-chroot`";
+const NO_VM: &str = "`osc-chroot` launches no VM: it works on a volume of the VM that the worker runs on";
 const NO_OMI: &str = "`osc-bsuvolume` makes volumes, not an OMI";
 const SNAPSHOT_ACCOUNTS: &str = "name the accounts in `snapshot_account_ids`";
 const SNAPSHOTS_OF_VOLUMES: &str = "it stands in the entries of `bsu_volumes`";
@@ -127,6 +128,37 @@ const BSUVOLUME: [(&str, Treatment); 26] = [
     ("omi_virtualization_type", Never(NO_OMI)),
     ("omi_root_device", Never(OF_SURROGATE)),
 ];
+
+/// Options that are `osc-chroot`'s own.
+const CHROOT: [(&str, Treatment); 21] = [
+    // Access.
+    ("x509_cert_path", NotYet),
+    ("x509_key_path", NotYet),
+    ("profile", NotYet),
+    ("mfa_code", Ignored(UNUSED)),
+    ("token", Ignored(UNUSED)),
+    ("skip_metadata_api_check", Ignored(UNUSED)),
+    ("ami_name", Never("its name is `omi_name` here")),
+    ("source_ami", Never("its name is `source_omi` here")),
+    ("source_ami_filter", Never("its name is `source_omi_filter` here")),
+    ("boot_mode", Never("`osc-chroot` launches no VM; what the OMI boots with is `omi_boot_modes`")),
+    ("vm_type", Never(NO_VM)),
+    ("communicator", Never(NO_VM)),
+    ("ssh_username", Never(NO_VM)),
+    ("ssh_interface", Never(NO_VM)),
+    ("ssh_timeout", Never(NO_VM)),
+    ("security_group_id", Never(NO_VM)),
+    ("subnet_id", Never(NO_VM)),
+    ("launch_block_device_mappings", Never(NO_VM)),
+    ("omi_root_device", Never(OF_SURROGATE)),
+    ("bsu_volumes", Never(OF_VOLUME)),
+    ("skip_create_omi", Never("it belongs to `osc-bsu`")),
+];
+
+/// What is known of `osc-chroot`.
+pub fn chroot() -> Vec<(&'static str, Treatment)> {
+    [OMI.as_slice(), &CHROOT].concat()
+}
 
 /// What is known of `osc-bsu`.
 pub fn bsu() -> Vec<(&'static str, Treatment)> {

@@ -213,7 +213,7 @@ fn no_option_of_the_reference_is_forgotten() {
         (super::BuilderKind::Bsuvolume, table::bsuvolume(), Some("bsu_volumes")),
     ] {
         let fields = Fields::new(&reading, &node, String::new());
-        super::builder(kind, &fields, false).unwrap();
+        super::builder(kind, &fields, false);
         let asked = fields.asked();
         for name in REFERENCE.iter().chain(&own) {
             let in_table = table.iter().filter(|(known, _)| known == name).count();

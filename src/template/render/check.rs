@@ -23,6 +23,12 @@ pub enum Scope {
     LocalCommand,
     /// `output` of `checksum`.
     Checksum,
+    /// `mount_path` and `pre_mount_commands` of `osc-chroot`: the device.
+    Device,
+    /// `post_mount_commands` of `osc-chroot`: and where it is mounted.
+    Mounted,
+    /// `command_wrapper` of `osc-chroot`: the command.
+    Wrapper,
 }
 
 /// What stands for an HCL2 expression that waits for the VM: `{{hcl 0}}`.
@@ -35,6 +41,7 @@ const NEEDED_BEFORE: &str =
 const TAG_FIELDS: [&str; 4] = ["BuildRegion", "SourceOMI", "SourceOMIName", "SourceOMITags"];
 const COMMAND_FIELDS: [&str; 3] = ["Path", "Vars", "EnvVarFile"];
 const LOCAL_COMMAND_FIELDS: [&str; 3] = ["Script", "Command", "Vars"];
+const MOUNTED_FIELDS: [&str; 2] = ["Device", "MountPath"];
 const CHECKSUM_FIELDS: [&str; 3] = ["BuildName", "BuilderType", "ChecksumType"];
 
 impl Scope {
@@ -51,6 +58,9 @@ impl Scope {
             Self::Command => fields.extend(COMMAND_FIELDS),
             Self::LocalCommand => fields.extend(LOCAL_COMMAND_FIELDS),
             Self::Checksum => fields.extend(CHECKSUM_FIELDS),
+            Self::Device => fields.push(MOUNTED_FIELDS[0]),
+            Self::Mounted => fields.extend(MOUNTED_FIELDS),
+            Self::Wrapper => fields.push("Command"),
             Self::Variables | Self::Option | Self::Tags | Self::Script => {}
         }
         fields
