@@ -41,6 +41,8 @@ pub struct Run {
     #[serde(default)]
     pub step: Option<String>,
     #[serde(default)]
+    pub waiting_for: Option<String>,
+    #[serde(default)]
     pub steps_done: i32,
     #[serde(default)]
     pub steps_total: i32,

@@ -242,6 +242,9 @@ pub fn build(build: &Build) -> String {
     for notice in &build.notices {
         add("Notice", Some(notice.clone()));
     }
+    for run in build.runs.iter().filter(|run| run.waiting_for.is_some()) {
+        add("Waiting", run.waiting_for.clone());
+    }
     lines.push(String::new());
     let rows = build.runs.iter().map(|run| {
         let step = run.step.clone().unwrap_or_default();

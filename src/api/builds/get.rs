@@ -56,7 +56,9 @@ pub async fn get(
     }
     let mut db = state.store.acquire().await?;
     let row = read::get(&mut db, id).await?.ok_or_else(|| ApiError::BuildNotFound(id.to_string()))?;
-    let tag = format!("\"{}\"", row.version);
+    // Workers come and go without a new version of the build.
+    let waits = if row.runs.0.iter().any(|run| run.has_no_worker) { "-waiting" } else { "" };
+    let tag = format!("\"{}{waits}\"", row.version);
     let mut headers = HeaderMap::new();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if let Ok(value) = HeaderValue::from_str(&tag) {
@@ -107,5 +109,5 @@ fn tags(headers: &HeaderMap) -> Vec<String> {
 }
 
 fn version_of(tag: &str) -> Option<i64> {
-    tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"').parse().ok()
+    tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"').trim_end_matches("-waiting").parse().ok()
 }

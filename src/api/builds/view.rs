@@ -112,6 +112,10 @@ pub struct RunView {
     pub kept_until: Option<DateTime<Utc>>,
     /// What came of the request to destroy its artifacts, if there was one.
     pub destroy: Option<DestroyState>,
+    /// What a worker must be able to do for it, beside the ordinary: `chroot`, `shell-local`.
+    pub requires: Vec<String>,
+    /// Why it does not start, if no worker that is running could take it.
+    pub waiting_for: Option<String>,
     /// What it has announced.
     #[schema(value_type = Vec<ArtifactView>)]
     pub artifacts: Vec<Value>,
@@ -144,6 +148,15 @@ impl From<BuildRow> for BuildView {
     }
 }
 
+fn waiting_for(requires: &[String]) -> String {
+    let all: Vec<String> = requires.iter().map(|name| format!("`{name}`")).collect();
+    let (word, list) = (if all.len() == 1 { "capability" } else { "capabilities" }, all.join(" and "));
+    format!(
+        "no worker with the {word} {list} is running: start one with `fournil serve --capabilities {}`",
+        requires.join(",")
+    )
+}
+
 impl From<RunRow> for RunView {
     fn from(row: RunRow) -> Self {
         Self {
@@ -164,6 +177,8 @@ impl From<RunRow> for RunView {
             held: row.held,
             kept_until: row.kept_until,
             destroy: row.destroy,
+            waiting_for: row.has_no_worker.then(|| waiting_for(&row.requires)),
+            requires: row.requires,
             artifacts: row.artifacts,
         }
     }

@@ -63,7 +63,8 @@ function row(build) {
   const labels = Object.entries(build.labels).map(([name, value]) => `${name}=${value}`);
   const what = build.artifacts.filter((artifact) => !artifact.removed_at).map((artifact) => artifact.id);
   const doing = build.runs.filter((run) => run.state === "running" && run.step).map((run) => run.step);
-  const under = [build.error && build.error.detail, ...what, ...doing, ...labels].filter(Boolean).join(" · ");
+  const waiting = build.runs.map((run) => run.waiting_for).find(Boolean);
+  const under = [build.error && build.error.detail, waiting, ...what, ...doing, ...labels].filter(Boolean).join(" · ");
   return element("li", {}, element("a", { class: "build", href: `#/builds/${build.id}` },
     badge(build.state),
     element("span", { class: "title" }, titleOf(build)),

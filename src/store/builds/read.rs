@@ -87,6 +87,10 @@ pub struct RunRow {
     pub kept_until: Option<DateTime<Utc>>,
     /// What came of the request to destroy its artifacts, if there was one.
     pub destroy: Option<DestroyState>,
+    /// What a worker must be able to do for it.
+    pub requires: Vec<String>,
+    /// Whether it waits and no worker that is running could take it.
+    pub has_no_worker: bool,
     /// Each a [`crate::domain::Artifact`], and when it was destroyed.
     pub artifacts: Vec<Value>,
 }
@@ -118,6 +122,8 @@ macro_rules! build_columns {
                  'cleanup', r.cleanup, 'error', r.error, 'started_at', r.started_at, 'finished_at', r.finished_at,
                  'held_until', CASE WHEN r.held_until > now() THEN r.held_until END,
                  'held', CASE WHEN r.held_until > now() THEN r.held END, 'kept_until', r.kept_until, 'destroy', r.destroy,
+                 'requires', r.requires, 'has_no_worker', r.state = 'queued' AND r.requires <> '{}' AND NOT EXISTS (
+                     SELECT 1 FROM workers w WHERE r.requires <@ w.capabilities AND w.slots > 0 AND NOT w.draining),
                  'artifacts', coalesce((
                      SELECT jsonb_agg(", crate::store::artifacts::shown_artifact!(), " ORDER BY a.ordinal) FROM artifacts a WHERE a.run_id = r.id), '[]')
              ) ORDER BY r.ordinal)

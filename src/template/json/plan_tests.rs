@@ -129,8 +129,9 @@ fn only_and_except_choose_runs() {
 
 #[test]
 fn a_builder_that_is_left_out_may_have_options_that_are_not_done_yet() {
-    let template =
-        json!({"builders": [builder("a"), {"type": "osc-bsu", "name": "b", "ssh_proxy_host": "x"}]});
+    let mut other = builder("b");
+    other["ssh_proxy_host"] = json!("x");
+    let template = json!({"builders": [builder("a"), other]});
     let mut request = BuildRequest::new(TemplateSource::Json(template));
     request.only = vec!["a".to_owned()];
     assert_eq!(parsed(&request).unwrap().plan.runs.len(), 1);
