@@ -4,16 +4,25 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
+use nix::{
+    errno::Errno,
+    sys::stat::{Mode, SFlag, makedev, mknod},
+};
+
 use super::sys;
+
+const SECTOR: usize = 512;
 
 /// How often another process may be faster in taking the free device that the kernel named.
 const ATTEMPTS: usize = 256;
+/// After how many of them a missing node is made here: in a container nobody else does.
+const NODE_ATTEMPTS: usize = 32;
 /// How long whoever else holds a device may take to let it go.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -37,27 +46,41 @@ pub struct Partition {
 impl LoopDevice {
     /// Attaches a file, with the partitions that its partition table names.
     pub fn attach(path: &Path) -> io::Result<Self> {
+        let attached = Self::bind(path, false)?;
+        if has_partition_table(path)? {
+            attached.partx("--add");
+        }
+        Ok(attached)
+    }
+
+    /// Attaches a file as a disk whose partitions users may change: programs can have the kernel read the table anew, and
+    /// [`Self::update_partitions`] makes up for kernels that cannot read one.
+    pub fn attach_scanned(path: &Path) -> io::Result<Self> {
+        Self::bind(path, true)
+    }
+
+    fn bind(path: &Path, scans: bool) -> io::Result<Self> {
         let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
         let backing = OpenOptions::new().read(true).write(true).open(path)?;
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let number = sys::loop_get_free(&control)?;
             let file = match OpenOptions::new().read(true).write(true).open(format!("/dev/loop{number}")) {
                 Ok(file) => file,
                 // The node of a device that was made just now may take a moment to appear.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if attempt >= NODE_ATTEMPTS {
+                        make_node(number)?;
+                    }
                     std::thread::yield_now();
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            match sys::loop_configure(&file, &backing) {
+            match sys::loop_configure(&file, &backing, scans) {
                 Ok(()) => {
                     let device = file.metadata()?.rdev();
                     let attached = Self { file, number, device };
                     attached.drop_partitions();
-                    if has_partition_table(path)? {
-                        attached.partx("--add");
-                    }
                     return Ok(attached);
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
@@ -95,22 +118,69 @@ impl LoopDevice {
         sys::flush_block_device(&self.file)
     }
 
+    /// Writes what is cached of the device and its partitions, and of file systems that are mounted from them anywhere, to
+    /// the file below.
+    pub fn flush_all(&self) -> io::Result<()> {
+        for partition in self.partitions() {
+            let path = format!("{}p{}", self.path().display(), partition.number);
+            match File::open(path) {
+                Ok(partition) => sys::flush_block_device(&partition)?,
+                // It was removed meanwhile, and written when that happened.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.flush()
+    }
+
+    /// The first bytes of the device, as users of it see them.
+    pub fn read_start(&self, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut start = vec![0; bytes];
+        self.file.read_exact_at(&mut start, 0)?;
+        Ok(start)
+    }
+
+    /// Whether somebody uses it, or a partition of it, for themselves: a mount in whatever namespace, swap, a RAID.
+    pub fn is_in_use(&self) -> io::Result<bool> {
+        match OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(self.path()) {
+            Ok(_) => Ok(false),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the kernel's partitions what the device's table says at this moment. Partitions that are in use stay.
+    pub fn update_partitions(&self) -> io::Result<()> {
+        if is_partition_table(&self.read_start(SECTOR)?) {
+            self.partx("--update");
+        } else {
+            self.drop_partitions();
+        }
+        Ok(())
+    }
+
     /// Detaches it, and waits until nothing can write to the file through it any more: a mount that is just being
     /// ended, or another thread's child that has not executed its program yet, still holds the device for a moment.
     pub fn release(self) -> io::Result<()> {
-        let backing_file = PathBuf::from(format!("/sys/block/loop{}/loop/backing_file", self.number));
-        // Another file may be attached to it as soon as it is free.
-        let bound_to = fs::read(&backing_file).ok();
         self.flush()?;
-        drop(self);
+        let departure = self.let_go();
         let deadline = Instant::now() + RELEASE_PATIENCE;
-        while bound_to.is_some() && fs::read(&backing_file).ok() == bound_to {
+        while !departure.is_over() {
             if Instant::now() > deadline {
                 return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the loop device is still in use"));
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
+    }
+
+    /// Detaches it without waiting for others who still have it open.
+    pub fn let_go(self) -> Departure {
+        let backing_file = PathBuf::from(format!("/sys/block/loop{}/loop/backing_file", self.number));
+        // Another file may be attached to it as soon as it is free.
+        let bound_to = fs::read(&backing_file).ok();
+        drop(self);
+        Departure { backing_file, bound_to }
     }
 
     /// Partitions that stay behind would be seen by the device's next user.
@@ -141,6 +211,51 @@ impl Drop for LoopDevice {
     }
 }
 
+/// A loop device that was let go: the kernel frees it when its last user is gone.
+#[derive(Debug)]
+pub struct Departure {
+    backing_file: PathBuf,
+    bound_to: Option<Vec<u8>>,
+}
+
+impl Departure {
+    /// Whether nothing can write to the file through it any more.
+    pub fn is_over(&self) -> bool {
+        self.bound_to.is_none() || fs::read(&self.backing_file).ok() != self.bound_to
+    }
+}
+
+/// The file that `/dev/loop{number}` is attached to; the kernel writes `(deleted)` behind one that is gone.
+pub fn file_of(number: u32) -> Option<PathBuf> {
+    let text = fs::read_to_string(format!("/sys/block/loop{number}/loop/backing_file")).ok()?;
+    let text = text.trim_end_matches('\n');
+    Some(PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(text)))
+}
+
+fn make_node(number: u32) -> io::Result<()> {
+    let Some(device) = device_number(Path::new(&format!("/sys/block/loop{number}"))) else { return Ok(()) };
+    make_block_node(Path::new(&format!("/dev/loop{number}")), device)
+}
+
+/// Makes a node of a block device, for root alone, if it is not there.
+pub fn make_block_node(path: &Path, device: u64) -> io::Result<()> {
+    match mknod(path, SFlag::S_IFBLK, Mode::from_bits_truncate(0o600), device) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What `dev` says in a device's folder of /sys.
+fn device_number(folder: &Path) -> Option<u64> {
+    let text = fs::read_to_string(folder.join("dev")).ok()?;
+    let (major, minor) = text.trim().split_once(':')?;
+    Some(makedev(major.parse().ok()?, minor.parse().ok()?))
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENXIO)
+}
+
 /// The partitions of `/dev/loop{number}` that the kernel knows at this moment.
 pub fn partitions_of(number: u32) -> Vec<Partition> {
     let name = format!("loop{number}");
@@ -150,10 +265,7 @@ pub fn partitions_of(number: u32) -> Vec<Partition> {
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(&format!("{name}p")))
         .filter_map(|entry| {
             let number = fs::read_to_string(entry.path().join("partition")).ok()?.trim().parse().ok()?;
-            let text = fs::read_to_string(entry.path().join("dev")).ok()?;
-            let (major, minor) = text.trim().split_once(':')?;
-            let device = nix::sys::stat::makedev(major.parse().ok()?, minor.parse().ok()?);
-            Some(Partition { number, device })
+            Some(Partition { number, device: device_number(&entry.path())? })
         })
         .collect();
     partitions.sort_by_key(|partition| partition.number);
@@ -162,15 +274,17 @@ pub fn partitions_of(number: u32) -> Vec<Partition> {
 
 /// Whether the file starts with an MBR (protective for GPT) that is not just the boot block of a file system.
 fn has_partition_table(path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::FileExt;
-    let mut sector = [0u8; 512];
+    let mut sector = [0u8; SECTOR];
     match File::open(path)?.read_exact_at(&mut sector, 0) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-        Err(error) => return Err(error),
+        Ok(()) => Ok(is_partition_table(&sector)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
     }
-    let signed = sector[510..] == [0x55, 0xAA];
+}
+
+fn is_partition_table(sector: &[u8]) -> bool {
+    let signed = sector[510..SECTOR] == [0x55, 0xAA];
     // The type byte of the four entries; a file system's boot block has no entry with a type and a length.
     let entries = (0..4).map(|entry| &sector[446 + 16 * entry..462 + 16 * entry]);
-    Ok(signed && entries.into_iter().any(|entry| entry[4] != 0 && entry[12..16] != [0; 4]))
+    signed && entries.into_iter().any(|entry| entry[4] != 0 && entry[12..16] != [0; 4])
 }

@@ -24,6 +24,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
+const LO_FLAGS_PARTSCAN: u32 = 8;
 const FICLONE: libc::c_ulong = 0x4004_9409;
 const BLKFLSBUF: libc::c_ulong = 0x1261;
 const TUNSETIFF: libc::c_ulong = 0x4004_54CA;
@@ -70,12 +71,13 @@ pub fn loop_get_free(control: &File) -> io::Result<u32> {
 }
 
 /// Binds a loop device to a file (`LOOP_CONFIGURE`); it is freed by itself when nobody has it open any more.
+/// With `scans` the kernel takes requests to read the partition table anew, as of other disks.
 /// `EBUSY` when somebody else was faster.
-pub fn loop_configure(device: &File, backing: &File) -> io::Result<()> {
+pub fn loop_configure(device: &File, backing: &File, scans: bool) -> io::Result<()> {
     // SAFETY: the structure is plain data for which all zeroes are valid.
     let mut config: LoopConfig = unsafe { std::mem::zeroed() };
     config.fd = u32::try_from(backing.as_raw_fd()).map_err(io::Error::other)?;
-    config.info.flags = LO_FLAGS_AUTOCLEAR;
+    config.info.flags = LO_FLAGS_AUTOCLEAR | if scans { LO_FLAGS_PARTSCAN } else { 0 };
     // SAFETY: the kernel reads one LoopConfig, which lives until the call returns.
     check(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &config) }).map(drop)
 }

@@ -1,0 +1,194 @@
+//! All volumes of this machine: linked, watched, released.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    DeviceLinks,
+    claims::{Claim, Claims},
+    linked::Linked,
+    record::{Record, Recorded},
+};
+use crate::{backend::Disk, machine::loop_device::Departure};
+
+/// How often the partition tables of linked volumes are looked at; that costs some microseconds.
+const WATCH_INTERVAL: Duration = Duration::from_millis(10);
+/// How long devices that nobody has mounted may take to go, at the end of the sandbox.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What became of an order to release a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Release {
+    /// It is free.
+    Done,
+    /// Somebody still uses it; ask again later.
+    InUse,
+}
+
+/// This machine.
+#[derive(Debug)]
+pub(super) struct HostMachine {
+    pub vm_id: String,
+    dev: PathBuf,
+    claims: Claims,
+    devices: Mutex<Devices>,
+}
+
+#[derive(Debug)]
+struct Devices {
+    /// By volume: names that are promised to it.
+    promised: HashMap<String, (Claim, DeviceLinks)>,
+    linked: HashMap<String, Linked>,
+    /// Without links already, but somebody still has the device open.
+    leaving: HashMap<String, (Departure, Claim)>,
+    record: Record,
+    is_watched: bool,
+}
+
+impl HostMachine {
+    /// Without any volume.
+    pub fn new(vm_id: &str, record: PathBuf) -> io::Result<Self> {
+        let dev = PathBuf::from("/dev");
+        let claims = Claims::new(&dev)?;
+        let devices = Devices {
+            promised: HashMap::new(),
+            linked: HashMap::new(),
+            leaving: HashMap::new(),
+            record: Record::new(record),
+            is_watched: false,
+        };
+        Ok(Self { vm_id: vm_id.to_owned(), dev, claims, devices: Mutex::new(devices) })
+    }
+
+    fn devices(&self) -> MutexGuard<'_, Devices> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Promises a name to a volume; false: it is taken. Blocks for less than a millisecond.
+    pub fn claim(&self, volume_id: &str, device_name: &str, links: DeviceLinks) -> bool {
+        match self.claims.take(device_name) {
+            Ok(Some(claim)) => {
+                self.devices().promised.insert(volume_id.to_owned(), (claim, links));
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::warn!(%error, "{device_name} could not be reserved");
+                false
+            }
+        }
+    }
+
+    /// Makes a block device of a volume that a name was promised to. Blocks for some milliseconds.
+    pub fn attach(self: &Arc<Self>, disk: Disk) -> io::Result<()> {
+        let mut devices = self.devices();
+        let Some((claim, links)) = devices.promised.remove(&disk.volume_id) else {
+            let is_linked = devices.linked.contains_key(&disk.volume_id);
+            return if is_linked { Ok(()) } else { Err(io::Error::other("no name was promised to it")) };
+        };
+        let mut linked = Linked::attach(disk, claim, links)?;
+        let volume_id = linked.disk.volume_id.clone();
+        let recorded = Recorded {
+            volume_id: volume_id.clone(),
+            letters: linked.claim.letters.clone(),
+            loop_number: linked.loop_device.number(),
+            file: linked.disk.file.clone(),
+        };
+        let made = devices.record.add(recorded).and_then(|()| linked.make_links(&self.dev));
+        if let Err(error) = made {
+            drop(linked.let_go(&self.dev));
+            devices.record.remove(&volume_id)?;
+            return Err(error);
+        }
+        devices.linked.insert(volume_id, linked);
+        if !devices.is_watched {
+            let machine = Arc::clone(self);
+            std::thread::Builder::new().name("host-devices".to_owned()).spawn(move || machine.watch())?;
+            devices.is_watched = true;
+        }
+        Ok(())
+    }
+
+    /// Takes a volume away as soon as nobody uses it. Blocks for some milliseconds.
+    pub fn release(&self, volume_id: &str) -> io::Result<Release> {
+        let mut devices = self.devices();
+        devices.promised.remove(volume_id);
+        if let Some(linked) = devices.linked.get(volume_id) {
+            if linked.loop_device.is_in_use()? {
+                return Ok(Release::InUse);
+            }
+            linked.loop_device.flush_all()?;
+        }
+        if let Some(linked) = devices.linked.remove(volume_id) {
+            devices.leaving.insert(volume_id.to_owned(), linked.let_go(&self.dev));
+        }
+        match devices.leaving.get(volume_id) {
+            Some((departure, _)) if !departure.is_over() => Ok(Release::InUse),
+            _ => {
+                devices.leaving.remove(volume_id);
+                devices.record.remove(volume_id)?;
+                Ok(Release::Done)
+            }
+        }
+    }
+
+    /// Writes what is in memory of a volume to its file. Blocks.
+    pub fn flush(&self, volume_id: &str) -> io::Result<()> {
+        match self.devices().linked.get(volume_id) {
+            Some(linked) => linked.loop_device.flush_all(),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes all volumes away, also those in use: the kernel frees those when they are not used any more.
+    pub fn release_all(&self) {
+        let mut devices = self.devices();
+        devices.promised.clear();
+        for (volume_id, linked) in std::mem::take(&mut devices.linked) {
+            if linked.loop_device.is_in_use().unwrap_or(false) {
+                tracing::warn!(
+                    volume.id = volume_id,
+                    "{} is still mounted; the kernel frees it when it is unmounted",
+                    linked.loop_device.path().display()
+                );
+            }
+            let left = linked.let_go(&self.dev);
+            devices.leaving.insert(volume_id, left);
+        }
+        let deadline = Instant::now() + END_PATIENCE;
+        for (volume_id, (departure, _)) in std::mem::take(&mut devices.leaving) {
+            while !departure.is_over() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if let Err(error) = devices.record.remove(&volume_id) {
+                tracing::warn!(%error, "the record of devices could not be written");
+            }
+        }
+    }
+
+    /// Follows what users do to partition tables, as long as there are volumes.
+    fn watch(&self) {
+        loop {
+            std::thread::sleep(WATCH_INTERVAL);
+            let mut devices = self.devices();
+            if devices.linked.is_empty() {
+                devices.is_watched = false;
+                return;
+            }
+            for linked in devices.linked.values_mut() {
+                follow(linked, &self.dev);
+            }
+        }
+    }
+}
+
+fn follow(linked: &mut Linked, dev: &Path) {
+    if let Err(error) = linked.follow_partitions(dev) {
+        tracing::warn!(%error, volume.id = linked.disk.volume_id, "partitions of a volume were not followed");
+    }
+}
