@@ -6,7 +6,6 @@ use std::{
     io,
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -15,9 +14,13 @@ use nix::{
     sys::stat::{Mode, SFlag, makedev, mknod},
 };
 
-use super::sys;
+use super::{
+    partitions::{self, Extent},
+    sys,
+};
 
-const SECTOR: usize = 512;
+/// What /sys counts in, whatever the sectors of a device are.
+const SECTOR: u64 = 512;
 
 /// How often another process may be faster in taking the free device that the kernel named.
 const ATTEMPTS: usize = 256;
@@ -47,9 +50,7 @@ impl LoopDevice {
     /// Attaches a file, with the partitions that its partition table names.
     pub fn attach(path: &Path) -> io::Result<Self> {
         let attached = Self::bind(path, false)?;
-        if has_partition_table(path)? {
-            attached.partx("--add");
-        }
+        attached.update_partitions()?;
         Ok(attached)
     }
 
@@ -149,12 +150,16 @@ impl LoopDevice {
         }
     }
 
-    /// Makes the kernel's partitions what the device's table says at this moment. Partitions that are in use stay.
+    /// Makes the kernel's partitions what the device's table says at this moment: there are kernels that cannot read one.
+    /// Partitions that are in use stay.
     pub fn update_partitions(&self) -> io::Result<()> {
-        if is_partition_table(&self.read_start(SECTOR)?) {
-            self.partx("--update");
-        } else {
-            self.drop_partitions();
+        let wanted = partitions::read(&self.file)?;
+        let known = extents_of(self.number);
+        for old in known.iter().filter(|old| !wanted.contains(old)) {
+            self.report("forget", old.number, sys::delete_partition(&self.file, old.number));
+        }
+        for new in wanted.iter().filter(|new| !known.contains(new)) {
+            self.report("add", new.number, sys::add_partition(&self.file, new.number, new.start, new.length));
         }
         Ok(())
     }
@@ -185,22 +190,20 @@ impl LoopDevice {
 
     /// Partitions that stay behind would be seen by the device's next user.
     fn drop_partitions(&self) {
-        if !self.partitions().is_empty() {
-            self.partx("--delete");
+        for partition in self.partitions() {
+            self.report("forget", partition.number, sys::delete_partition(&self.file, partition.number));
         }
     }
 
-    /// `losetup -P` does nothing on kernels without partition parsers; `partx` reads the table itself.
-    fn partx(&self, operation: &str) {
-        let status = Command::new("partx")
-            .arg(operation)
-            .arg(self.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
-            tracing::warn!(device = %self.path().display(), ?status, "partx {operation} failed");
+    /// A table can say what is not possible, and users can hold on to what it does not say any more.
+    fn report(&self, what: &str, number: u32, result: io::Result<()>) {
+        match result {
+            // The kernel did it by itself meanwhile.
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {}
+            Err(error) => {
+                tracing::warn!(%error, "could not {what} partition {number} of {}", self.path().display());
+            }
+            Ok(()) => {}
         }
     }
 }
@@ -258,33 +261,38 @@ fn is_gone(error: &io::Error) -> bool {
 
 /// The partitions of `/dev/loop{number}` that the kernel knows at this moment.
 pub fn partitions_of(number: u32) -> Vec<Partition> {
-    let name = format!("loop{number}");
-    let Ok(entries) = fs::read_dir(format!("/sys/block/{name}")) else { return Vec::new() };
-    let mut partitions: Vec<Partition> = entries
-        .filter_map(Result::ok)
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&format!("{name}p")))
-        .filter_map(|entry| {
-            let number = fs::read_to_string(entry.path().join("partition")).ok()?.trim().parse().ok()?;
-            Some(Partition { number, device: device_number(&entry.path())? })
+    let mut partitions: Vec<Partition> = partition_folders(number)
+        .filter_map(|folder| {
+            Some(Partition { number: number_in(&folder, "partition")?, device: device_number(&folder)? })
         })
         .collect();
     partitions.sort_by_key(|partition| partition.number);
     partitions
 }
 
-/// Whether the file starts with an MBR (protective for GPT) that is not just the boot block of a file system.
-fn has_partition_table(path: &Path) -> io::Result<bool> {
-    let mut sector = [0u8; SECTOR];
-    match File::open(path)?.read_exact_at(&mut sector, 0) {
-        Ok(()) => Ok(is_partition_table(&sector)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
+/// Where they are on the device.
+fn extents_of(number: u32) -> Vec<Extent> {
+    let extent = |folder: PathBuf| {
+        let bytes = |name: &str| Some(number_in::<u64>(&folder, name)? * SECTOR);
+        Some(Extent {
+            number: number_in(&folder, "partition")?,
+            start: bytes("start")?,
+            length: bytes("size")?,
+        })
+    };
+    partition_folders(number).filter_map(extent).collect()
 }
 
-fn is_partition_table(sector: &[u8]) -> bool {
-    let signed = sector[510..SECTOR] == [0x55, 0xAA];
-    // The type byte of the four entries; a file system's boot block has no entry with a type and a length.
-    let entries = (0..4).map(|entry| &sector[446 + 16 * entry..462 + 16 * entry]);
-    signed && entries.into_iter().any(|entry| entry[4] != 0 && entry[12..16] != [0; 4])
+/// The partitions' folders in /sys.
+fn partition_folders(number: u32) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(format!("/sys/block/loop{number}")).into_iter().flatten();
+    let start = format!("loop{number}p");
+    let entries = entries.filter_map(Result::ok);
+    entries
+        .filter(move |entry| entry.file_name().to_string_lossy().starts_with(&start))
+        .map(|entry| entry.path())
+}
+
+fn number_in<T: std::str::FromStr>(folder: &Path, name: &str) -> Option<T> {
+    fs::read_to_string(folder.join(name)).ok()?.trim().parse().ok()
 }

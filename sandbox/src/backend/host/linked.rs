@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::sys::inotify::WatchDescriptor;
+
 use super::{DeviceLinks, claims::Claim, record::remove_dead_nodes};
 use crate::{
     backend::Disk,
@@ -23,6 +25,8 @@ pub(super) struct Linked {
     pub disk: Disk,
     pub claim: Claim,
     pub loop_device: LoopDevice,
+    /// Tells when somebody closes it.
+    pub watch: Option<WatchDescriptor>,
     names: Names,
     /// What nodes and links were last made for.
     seen: Option<Seen>,
@@ -43,7 +47,7 @@ impl Linked {
         }
         let loop_device = LoopDevice::attach_scanned(&disk.file)?;
         let names = Names::new(&claim.letters, links);
-        Ok(Self { disk, claim, loop_device, names, seen: None })
+        Ok(Self { disk, claim, loop_device, watch: None, names, seen: None })
     }
 
     /// Makes the links to the whole device, and what its partitions need.

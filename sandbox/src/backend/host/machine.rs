@@ -3,9 +3,15 @@
 use std::{
     collections::HashMap,
     io,
+    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, poll},
+    sys::inotify::{AddWatchFlags, InitFlags, Inotify},
 };
 
 use super::{
@@ -16,8 +22,9 @@ use super::{
 };
 use crate::{backend::Disk, machine::loop_device::Departure};
 
-/// How often the partition tables of linked volumes are looked at; that costs some microseconds.
-const WATCH_INTERVAL: Duration = Duration::from_millis(10);
+/// How often the partition tables of linked volumes are looked at if nobody has just closed their devices; that costs some
+/// microseconds.
+const WATCH_INTERVAL: u16 = 50;
 /// How long devices that nobody has mounted may take to go, at the end of the sandbox.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -36,6 +43,8 @@ pub(super) struct HostMachine {
     pub vm_id: String,
     dev: PathBuf,
     claims: Claims,
+    /// Tells of devices that were just closed, as udev is told: programs that write partition tables are done then.
+    closed: Inotify,
     devices: Mutex<Devices>,
 }
 
@@ -62,7 +71,8 @@ impl HostMachine {
             record: Record::new(record),
             is_watched: false,
         };
-        Ok(Self { vm_id: vm_id.to_owned(), dev, claims, devices: Mutex::new(devices) })
+        let closed = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        Ok(Self { vm_id: vm_id.to_owned(), dev, claims, closed, devices: Mutex::new(devices) })
     }
 
     fn devices(&self) -> MutexGuard<'_, Devices> {
@@ -105,6 +115,7 @@ impl HostMachine {
             devices.record.remove(&volume_id)?;
             return Err(error);
         }
+        linked.watch = self.closed.add_watch(&linked.loop_device.path(), AddWatchFlags::IN_CLOSE).ok();
         devices.linked.insert(volume_id, linked);
         if !devices.is_watched {
             let machine = Arc::clone(self);
@@ -125,6 +136,7 @@ impl HostMachine {
             linked.loop_device.flush_all()?;
         }
         if let Some(linked) = devices.linked.remove(volume_id) {
+            self.forget_watch(&linked);
             devices.leaving.insert(volume_id.to_owned(), linked.let_go(&self.dev));
         }
         match devices.leaving.get(volume_id) {
@@ -157,6 +169,7 @@ impl HostMachine {
                     linked.loop_device.path().display()
                 );
             }
+            self.forget_watch(&linked);
             let left = linked.let_go(&self.dev);
             devices.leaving.insert(volume_id, left);
         }
@@ -171,10 +184,23 @@ impl HostMachine {
         }
     }
 
+    fn forget_watch(&self, linked: &Linked) {
+        if let Some(watch) = linked.watch {
+            // It may have gone with its node.
+            let _ = self.closed.rm_watch(watch);
+        }
+    }
+
     /// Follows what users do to partition tables, as long as there are volumes.
     fn watch(&self) {
         loop {
-            std::thread::sleep(WATCH_INTERVAL);
+            let mut closed = [PollFd::new(self.closed.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut closed, WATCH_INTERVAL).is_err() {
+                // A signal; whatever else it may be does not end the watch, nor take a whole processor.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // Which of them it was does not matter.
+            let _ = self.closed.read_events();
             let mut devices = self.devices();
             if devices.linked.is_empty() {
                 devices.is_watched = false;

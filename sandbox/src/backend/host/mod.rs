@@ -21,7 +21,6 @@ use self::machine::{HostMachine, Release};
 pub use self::record::remove_leftovers;
 use super::{
     Backend, BackendError, BackendFuture, Disk, InboundRule, PowerListener, VmSpec, blocking, doing,
-    is_installed,
 };
 
 /// Which links lead to a device that is linked to this machine.
@@ -73,11 +72,6 @@ fn probe() -> Result<(), BackendError> {
         return unsupported(format!(
             "loop devices are missing, which --host-vm needs (/dev/loop-control: {error})"
         ));
-    }
-    if !is_installed("partx") {
-        return unsupported(
-            "partx is not installed, which --host-vm needs: apt-get install util-linux".into(),
-        );
     }
     Ok(())
 }
