@@ -49,15 +49,27 @@ pub struct Partition {
 impl LoopDevice {
     /// Attaches a file, with the partitions that its partition table names.
     pub fn attach(path: &Path) -> io::Result<Self> {
-        let attached = Self::bind(path, false)?;
+        Self::attach_disk(path, false)
+    }
+
+    /// Attaches a file as a disk whose partitions users may change. With `scans` programs can have the kernel read the table
+    /// anew; one that [cannot](Self::kernel_reads_tables) would only forget all partitions.
+    pub fn attach_disk(path: &Path, scans: bool) -> io::Result<Self> {
+        let attached = Self::bind(path, scans)?;
         attached.update_partitions()?;
         Ok(attached)
     }
 
-    /// Attaches a file as a disk whose partitions users may change: programs can have the kernel read the table anew, and
-    /// [`Self::update_partitions`] makes up for kernels that cannot read one.
-    pub fn attach_scanned(path: &Path) -> io::Result<Self> {
-        Self::bind(path, true)
+    /// Whether this kernel can read partition tables of loop devices by itself; tried with a file in this folder.
+    pub fn kernel_reads_tables(folder: &Path) -> io::Result<bool> {
+        let file = tempfile::NamedTempFile::new_in(folder)?;
+        file.as_file().set_len(1 << 20)?;
+        let mut entry = [0; 16];
+        (entry[4], entry[8], entry[12]) = (0x83, 8, 8);
+        file.as_file().write_all_at(&entry, 446)?;
+        file.as_file().write_all_at(&[0x55, 0xAA], 510)?;
+        let attached = Self::bind(file.path(), true)?;
+        Ok(!attached.partitions().is_empty())
     }
 
     fn bind(path: &Path, scans: bool) -> io::Result<Self> {
@@ -81,7 +93,9 @@ impl LoopDevice {
                 Ok(()) => {
                     let device = file.metadata()?.rdev();
                     let attached = Self { file, number, device };
-                    attached.drop_partitions();
+                    if !scans {
+                        attached.drop_partitions();
+                    }
                     return Ok(attached);
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}

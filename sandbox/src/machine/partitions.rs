@@ -14,6 +14,9 @@ const FIRST_LOGICAL: u32 = 5;
 /// More partitions than any disk has.
 const MOST: u32 = 128;
 
+/// How large an entry of a GPT may be, in bytes.
+const GPT_ENTRY_SIZES: std::ops::RangeInclusive<u32> = 128..=4096;
+
 /// A partition as the table has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
@@ -112,17 +115,18 @@ fn read_gpt(disk: &File) -> io::Result<Vec<Extent>> {
         return Ok(Vec::new());
     }
     let (first, count, size) = (u64_at(&header, 72), u32_at(&header, 80).min(MOST), u32_at(&header, 84));
-    let mut partitions = Vec::new();
-    for index in 0..count {
-        let mut entry = [0; 48];
-        disk.read_exact_at(&mut entry, first.saturating_mul(SECTOR) + u64::from(index) * u64::from(size))?;
-        if entry[..16] != [0; 16] {
-            let (start, last) = (u64_at(&entry, 32), u64_at(&entry, 40));
-            let length = last.saturating_add(1).saturating_sub(start).saturating_mul(SECTOR);
-            partitions.push(Extent { number: index + 1, start: start.saturating_mul(SECTOR), length });
-        }
+    if !GPT_ENTRY_SIZES.contains(&size) {
+        return Ok(Vec::new());
     }
-    Ok(partitions)
+    let mut entries = vec![0; (count * size) as usize];
+    disk.read_exact_at(&mut entries, first.saturating_mul(SECTOR))?;
+    let entries = (1..=count).zip(entries.chunks_exact(size as usize));
+    let used = entries.filter(|(_, entry)| entry[..16] != [0; 16]).map(|(number, entry)| {
+        let (start, last) = (u64_at(entry, 32), u64_at(entry, 40));
+        let length = last.saturating_add(1).saturating_sub(start).saturating_mul(SECTOR);
+        Extent { number, start: start.saturating_mul(SECTOR), length }
+    });
+    Ok(used.collect())
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -28,8 +28,12 @@ pub(super) struct Linked {
     /// Tells when somebody closes it.
     pub watch: Option<WatchDescriptor>,
     names: Names,
-    /// What nodes and links were last made for.
+    /// As it was when the kernel's partitions were last brought up to date.
     seen: Option<Seen>,
+    /// As it was when it was last looked at without a reason.
+    noticed: Option<Seen>,
+    /// The partitions that nodes and links were last made for.
+    followed: Option<Vec<Partition>>,
 }
 
 /// What decides about partitions.
@@ -41,13 +45,13 @@ struct Seen {
 
 impl Linked {
     /// Makes a loop device, without links yet.
-    pub fn attach(disk: Disk, claim: Claim, links: DeviceLinks) -> io::Result<Self> {
+    pub fn attach(disk: Disk, claim: Claim, links: DeviceLinks, scans: bool) -> io::Result<Self> {
         if disk.file.as_os_str().is_empty() {
             return Err(io::Error::new(ErrorKind::NotFound, "the volume has no file"));
         }
-        let loop_device = LoopDevice::attach_scanned(&disk.file)?;
+        let loop_device = LoopDevice::attach_disk(&disk.file, scans)?;
         let names = Names::new(&claim.letters, links);
-        Ok(Self { disk, claim, loop_device, watch: None, names, seen: None })
+        Ok(Self { disk, claim, loop_device, watch: None, names, seen: None, noticed: None, followed: None })
     }
 
     /// Makes the links to the whole device, and what its partitions need.
@@ -56,21 +60,42 @@ impl Linked {
         for name in &self.names.0 {
             make_link(dev, name, &device)?;
         }
+        self.follow_table(dev)
+    }
+
+    /// Somebody has just closed the device: makes the kernel's partitions what the table says now, and follows them.
+    pub fn follow_table(&mut self, dev: &Path) -> io::Result<()> {
+        if self.seen.as_ref() != Some(&self.look()?) {
+            self.loop_device.update_partitions()?;
+            self.seen = Some(self.look()?);
+        }
         self.follow_partitions(dev)
     }
 
-    /// Brings nodes and links of partitions up to date, if the table or the kernel's view of it has changed.
+    /// Nobody has told anything: the table is followed if it has stayed as it is since the last such look. Who is about to
+    /// tell the kernel of a new table is not disturbed.
+    pub fn follow_quiet_table(&mut self, dev: &Path) -> io::Result<()> {
+        let now = Some(self.look()?);
+        if now == self.seen || now == self.noticed {
+            return self.follow_table(dev);
+        }
+        self.noticed = now;
+        self.follow_partitions(dev)
+    }
+
+    fn look(&self) -> io::Result<Seen> {
+        Ok(Seen { table: self.loop_device.read_start(TABLE)?, partitions: self.loop_device.partitions() })
+    }
+
+    /// Makes nodes and links what the kernel's partitions are.
     pub fn follow_partitions(&mut self, dev: &Path) -> io::Result<()> {
-        let mut seen =
-            Seen { table: self.loop_device.read_start(TABLE)?, partitions: self.loop_device.partitions() };
-        if self.seen.as_ref() == Some(&seen) {
+        let partitions = self.loop_device.partitions();
+        if self.followed.as_ref() == Some(&partitions) {
             return Ok(());
         }
-        self.loop_device.update_partitions()?;
-        seen.partitions = self.loop_device.partitions();
-        let (number, partitions) = (self.loop_device.number(), seen.partitions.clone());
         // Whatever fails now is not tried again until something changes.
-        self.seen = Some(seen);
+        self.followed = Some(partitions.clone());
+        let number = self.loop_device.number();
         for partition in &partitions {
             let node = format!("loop{number}p{}", partition.number);
             make_node(&dev.join(&node), partition.device)?;

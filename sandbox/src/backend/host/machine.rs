@@ -3,8 +3,8 @@
 use std::{
     collections::HashMap,
     io,
-    os::fd::AsFd,
-    path::{Path, PathBuf},
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,7 +20,13 @@ use super::{
     linked::Linked,
     record::{Record, Recorded},
 };
-use crate::{backend::Disk, machine::loop_device::Departure};
+use crate::{
+    backend::Disk,
+    machine::{
+        loop_device::{Departure, LoopDevice},
+        sys,
+    },
+};
 
 /// How often the partition tables of linked volumes are looked at if nobody has just closed their devices; that costs some
 /// microseconds.
@@ -43,6 +49,8 @@ pub(super) struct HostMachine {
     pub vm_id: String,
     dev: PathBuf,
     claims: Claims,
+    /// Whether the kernel reads partition tables; else programs need not ask it to.
+    scans: bool,
     /// Tells of devices that were just closed, as udev is told: programs that write partition tables are done then.
     closed: Inotify,
     devices: Mutex<Devices>,
@@ -64,6 +72,7 @@ impl HostMachine {
     pub fn new(vm_id: &str, record: PathBuf) -> io::Result<Self> {
         let dev = PathBuf::from("/dev");
         let claims = Claims::new(&dev)?;
+        let scans = LoopDevice::kernel_reads_tables(record.parent().unwrap_or(&std::env::temp_dir()))?;
         let devices = Devices {
             promised: HashMap::new(),
             linked: HashMap::new(),
@@ -72,7 +81,7 @@ impl HostMachine {
             is_watched: false,
         };
         let closed = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        Ok(Self { vm_id: vm_id.to_owned(), dev, claims, closed, devices: Mutex::new(devices) })
+        Ok(Self { vm_id: vm_id.to_owned(), dev, claims, scans, closed, devices: Mutex::new(devices) })
     }
 
     fn devices(&self) -> MutexGuard<'_, Devices> {
@@ -101,7 +110,7 @@ impl HostMachine {
             let is_linked = devices.linked.contains_key(&disk.volume_id);
             return if is_linked { Ok(()) } else { Err(io::Error::other("no name was promised to it")) };
         };
-        let mut linked = Linked::attach(disk, claim, links)?;
+        let mut linked = Linked::attach(disk, claim, links, self.scans)?;
         let volume_id = linked.disk.volume_id.clone();
         let recorded = Recorded {
             volume_id: volume_id.clone(),
@@ -193,28 +202,59 @@ impl HostMachine {
 
     /// Follows what users do to partition tables, as long as there are volumes.
     fn watch(&self) {
+        // Without it links are late.
+        let kernel = sys::uevent_socket().ok();
         loop {
-            let mut closed = [PollFd::new(self.closed.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut closed, WATCH_INTERVAL).is_err() {
-                // A signal; whatever else it may be does not end the watch, nor take a whole processor.
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            // Which of them it was does not matter.
-            let _ = self.closed.read_events();
+            let news = self.wait(kernel.as_ref());
             let mut devices = self.devices();
             if devices.linked.is_empty() {
                 devices.is_watched = false;
                 return;
             }
             for linked in devices.linked.values_mut() {
-                follow(linked, &self.dev);
+                let followed = match news {
+                    News::Closed => linked.follow_table(&self.dev),
+                    News::Kernel => linked.follow_partitions(&self.dev),
+                    News::None => linked.follow_quiet_table(&self.dev),
+                };
+                if let Err(error) = followed {
+                    tracing::warn!(%error, volume.id = linked.disk.volume_id, "partitions of a volume were not followed");
+                }
             }
+        }
+    }
+
+    /// Waits for something to happen, to whatever device.
+    fn wait(&self, kernel: Option<&OwnedFd>) -> News {
+        let fd = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut sources: Vec<_> =
+            [self.closed.as_fd()].into_iter().chain(kernel.map(AsFd::as_fd)).map(fd).collect();
+        if poll(&mut sources, WATCH_INTERVAL).is_err() {
+            // A signal; whatever else it may be does not end the watch, nor take a whole processor.
+            std::thread::sleep(Duration::from_millis(1));
+            return News::None;
+        }
+        // What the kernel says is read before anybody looks, so that nothing said later is missed.
+        let mut buffer = [0; 4096];
+        let mut is_told = false;
+        while kernel.is_some_and(|kernel| sys::receive(kernel.as_fd(), &mut buffer).is_ok()) {
+            is_told = true;
+        }
+        match self.closed.read_events() {
+            Ok(_) => News::Closed,
+            Err(_) if is_told => News::Kernel,
+            Err(_) => News::None,
         }
     }
 }
 
-fn follow(linked: &mut Linked, dev: &Path) {
-    if let Err(error) = linked.follow_partitions(dev) {
-        tracing::warn!(%error, volume.id = linked.disk.volume_id, "partitions of a volume were not followed");
-    }
+/// What has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// Somebody has closed a device, perhaps after writing a table.
+    Closed,
+    /// The kernel has announced a device or a partition, which somebody else told it of.
+    Kernel,
+    /// Nothing.
+    None,
 }
