@@ -29,7 +29,7 @@ pub struct Config {
     /// How slow the cloud is: `none`, `realistic`, or a TOML file.
     #[arg(long, default_value = "none")]
     pub latency: Latency,
-    /// Official images to offer: `tiny`, `debian`.
+    /// Official images to offer: `tiny`, `tiny-disk`, `debian`.
     #[arg(long, value_delimiter = ',', default_value = "tiny")]
     pub seed_images: Vec<SeedChoice>,
     /// Where seed images are kept between runs [default: ~/.cache/oapi-sandbox].
@@ -118,6 +118,8 @@ pub enum BackendChoice {
 pub enum SeedChoice {
     /// A few megabytes, built in a second.
     Tiny,
+    /// The same on a disk with a partition, as the cloud's images are.
+    TinyDisk,
     /// Debian 12.
     Debian,
 }

@@ -221,6 +221,9 @@ async fn seed_images(config: &Config, backend: &dyn Backend, cache: &Path) -> an
     for choice in &config.seed_images {
         let (name, description, size) = match choice {
             SeedChoice::Tiny => ("tiny-1.0", "A tiny Linux with busybox and an SSH server", 1),
+            SeedChoice::TinyDisk => {
+                ("tiny-disk-1.0", "A tiny Linux with busybox and an SSH server, in a partition", 1)
+            }
             SeedChoice::Debian => ("Debian-12-sandbox", "Debian 12", 4),
         };
         let file: Option<PathBuf> = match choice {
@@ -228,6 +231,9 @@ async fn seed_images(config: &Config, backend: &dyn Backend, cache: &Path) -> an
             SeedChoice::Tiny => Some(
                 seed::build_tiny(cache, has_kernel).await.context("could not build the seed image tiny")?,
             ),
+            SeedChoice::TinyDisk => {
+                Some(seed::build_tiny_disk(cache).await.context("could not build the seed image tiny-disk")?)
+            }
             SeedChoice::Debian => {
                 let options = DebianOptions { has_kernel, takes_host_settings: config.seed_host_settings };
                 let built = seed::build_debian(cache, options).await;
