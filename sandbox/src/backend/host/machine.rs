@@ -67,6 +67,15 @@ struct Devices {
     is_watched: bool,
 }
 
+impl Devices {
+    /// Takes a volume out of the record, at the end.
+    fn forget(&mut self, volume_id: &str) {
+        if let Err(error) = self.record.remove(volume_id) {
+            tracing::warn!(%error, "the record of devices could not be written");
+        }
+    }
+}
+
 impl HostMachine {
     /// Without any volume.
     pub fn new(vm_id: &str, record: PathBuf) -> io::Result<Self> {
@@ -171,25 +180,30 @@ impl HostMachine {
         let mut devices = self.devices();
         devices.promised.clear();
         for (volume_id, linked) in std::mem::take(&mut devices.linked) {
-            if linked.loop_device.is_in_use().unwrap_or(false) {
+            let is_in_use = linked.loop_device.is_in_use().unwrap_or(false);
+            if is_in_use {
+                let device = linked.loop_device.path();
                 tracing::warn!(
                     volume.id = volume_id,
                     "{} is still mounted; the kernel frees it when it is unmounted",
-                    linked.loop_device.path().display()
+                    device.display()
                 );
             }
             self.forget_watch(&linked);
             let left = linked.let_go(&self.dev);
-            devices.leaving.insert(volume_id, left);
+            if is_in_use {
+                // Nobody waits for that.
+                devices.forget(&volume_id);
+            } else {
+                devices.leaving.insert(volume_id, left);
+            }
         }
         let deadline = Instant::now() + END_PATIENCE;
         for (volume_id, (departure, _)) in std::mem::take(&mut devices.leaving) {
             while !departure.is_over() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            if let Err(error) = devices.record.remove(&volume_id) {
-                tracing::warn!(%error, "the record of devices could not be written");
-            }
+            devices.forget(&volume_id);
         }
     }
 
