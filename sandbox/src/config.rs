@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::{latency::Latency, region::addresses::Range};
+use crate::{latency::Latency, region::addresses::Range, role::Lifetime};
 
 /// A small OUTSCALE region on this machine.
 #[derive(Debug, Parser)]
@@ -29,7 +29,7 @@ pub struct Config {
     /// How slow the cloud is: `none`, `realistic`, or a TOML file.
     #[arg(long, default_value = "none")]
     pub latency: Latency,
-    /// Official images to offer: `tiny`, `debian`.
+    /// Official images to offer: `tiny`, `tiny-disk`, `debian`.
     #[arg(long, value_delimiter = ',', default_value = "tiny")]
     pub seed_images: Vec<SeedChoice>,
     /// Where seed images are kept between runs [default: ~/.cache/oapi-sandbox].
@@ -50,6 +50,15 @@ pub struct Config {
     /// Gives the `debian` image this machine's own certificate authorities, proxies and pip configuration.
     #[arg(long)]
     pub seed_host_settings: bool,
+    /// Makes this machine a VM of the region: volumes that are linked to it become block devices here; needs root.
+    #[arg(long, env = "OAPI_SANDBOX_HOST_VM", value_parser = clap::builder::FalseyValueParser::new())]
+    pub host_vm: bool,
+    /// The role of that VM, whose keys its metadata service hands out.
+    #[arg(long, env = "OAPI_SANDBOX_ROLE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub role: Option<String>,
+    /// How long such keys live.
+    #[arg(long, env = "OAPI_SANDBOX_ROLE_LIFETIME", default_value = "1h")]
+    pub role_lifetime: Lifetime,
     /// A TOML file of switches that differ from the defaults.
     #[arg(long)]
     pub quirks: Option<PathBuf>,
@@ -109,6 +118,8 @@ pub enum BackendChoice {
 pub enum SeedChoice {
     /// A few megabytes, built in a second.
     Tiny,
+    /// The same on a disk with a partition, as the cloud's images are.
+    TinyDisk,
     /// Debian 12.
     Debian,
 }

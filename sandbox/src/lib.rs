@@ -14,6 +14,7 @@ pub mod machine;
 mod quirks;
 mod region;
 mod requests;
+mod role;
 pub mod server;
 mod signature;
 mod state_folder;

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::latency::Latency;
+use crate::{backend::host::DeviceLinks, latency::Latency};
 
 /// All switches. A TOML file or `POST /sandbox/quirks` overrides single ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,10 @@ pub struct Quirks {
     pub invisible_after_create_ms: u64,
     /// Whether a new snapshot is `in-queue` first (else `pending` at once).
     pub snapshot_in_queue: bool,
+    /// Which links lead to volumes that are linked to this machine from now on: `asked_name`, `by_id`, `none`.
+    pub host_vm_links: DeviceLinks,
+    /// Whether calls signed by a role's key must bring the token that came with it.
+    pub role_token_required: bool,
     /// Whether the `Code` of an error is a number, as in OUTSCALE's own mock, instead of text.
     pub numeric_error_codes: bool,
     /// Whether the region in a signature's scope must be this region.
@@ -87,6 +91,8 @@ impl Default for Quirks {
             terminated_visible_ms: 10_000,
             invisible_after_create_ms: 0,
             snapshot_in_queue: true,
+            host_vm_links: DeviceLinks::AskedName,
+            role_token_required: false,
             numeric_error_codes: false,
             strict_signature_region: false,
             signature_window_seconds: 300,

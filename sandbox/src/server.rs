@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::{
-        Backend,
+        Backend, Metadata,
+        host::HostBackend,
         kernel::{
             Hypervisor, KernelBackend, KernelConfig, kvm,
             qemu::{self, Accelerator},
@@ -33,8 +34,11 @@ use crate::{
         Causes, Region, RegionParts,
         addresses::Addresses,
         disks::{DiskFile, Disks},
+        host_vm::Identity,
+        metadata::VmMetadata,
         seed::SeedImage,
     },
+    role::Role,
     signature::{Keys, Lock},
     state_folder::StateFolder,
 };
@@ -52,12 +56,15 @@ impl Sandbox {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("could not listen on {}", config.listen))?;
+        let role = role(config)?;
         let state = StateFolder::open(config)?;
         let cache =
             config.image_cache.clone().or_else(default_cache).unwrap_or_else(|| state.path.join("images"));
         let backend = choose_backend(config, &state.path, &cache).await?;
         let has_machines = backend.name() != "none";
-        let store = has_machines.then(|| DiskStore::open(state.path.join("disks"))).transpose();
+        // Volumes of this machine are real whatever VMs are made of.
+        let has_files = has_machines || config.host_vm;
+        let store = has_files.then(|| DiskStore::open(state.path.join("disks"))).transpose();
         let store = store.context("could not open the folder of disks")?;
         let seeds = seed_images(config, backend.as_ref(), &cache).await?;
         let try_port = has_machines.then_some(config.ssh_port.unwrap_or(22));
@@ -70,6 +77,15 @@ impl Sandbox {
             );
         };
         addresses.release(probe);
+        let host_vm = if config.host_vm { Some(identity(&state, &mut addresses)?) } else { None };
+        let backend: Arc<dyn Backend> = match &host_vm {
+            Some(identity) => Arc::new(
+                HostBackend::new(backend, &identity.vm_id, state.host_devices())
+                    .context("this machine cannot be a VM of the region")?,
+            ),
+            None => backend,
+        };
+        let vm_id = host_vm.as_ref().map(|identity| identity.vm_id.clone());
         let region = Region::new(RegionParts {
             name: config.region.clone(),
             latency: config.latency.clone(),
@@ -78,14 +94,18 @@ impl Sandbox {
             disks: Disks::new(store),
             addresses,
             seeds,
+            host_vm,
         });
+        let host_metadata = vm_id
+            .map(|vm_id| Arc::new(VmMetadata::with_role(&region, &vm_id, role.clone())) as Arc<dyn Metadata>);
         let front = Front {
             region,
-            keys: Keys { access_key: config.access_key.clone(), secret_key: config.secret_key.clone() },
+            keys: Keys { access_key: config.access_key.clone(), secret_key: config.secret_key.clone(), role },
             faults: Faults::default(),
             record: Record::default(),
             rate: Mutex::new(RateLimit::default()),
             lock: Mutex::new(Lock::default()),
+            host_metadata,
         };
         Ok(Self { front: Arc::new(front), listener, state })
     }
@@ -108,6 +128,26 @@ impl Sandbox {
         self.state.clear();
         Ok(())
     }
+}
+
+fn role(config: &Config) -> anyhow::Result<Option<Arc<Role>>> {
+    let Some(name) = &config.role else { return Ok(None) };
+    anyhow::ensure!(
+        config.host_vm,
+        "--role needs --host-vm: it is that VM whose metadata service hands out its keys"
+    );
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+=,.@_-".contains(&byte));
+    anyhow::ensure!(
+        is_name,
+        "the role '{name}' has characters that are not allowed: take letters, digits and +=,.@_-"
+    );
+    Ok(Some(Arc::new(Role::new(name, config.role_lifetime))))
+}
+
+fn identity(state: &StateFolder, addresses: &mut Addresses) -> anyhow::Result<Identity> {
+    let path = state.path.join("host-vm.json");
+    Identity::open(&path, addresses, chrono::Utc::now())
+        .with_context(|| format!("the identity of this machine in {} cannot be used", path.display()))
 }
 
 /// The backend, or several of which one is chosen for each VM.
@@ -181,13 +221,19 @@ async fn seed_images(config: &Config, backend: &dyn Backend, cache: &Path) -> an
     for choice in &config.seed_images {
         let (name, description, size) = match choice {
             SeedChoice::Tiny => ("tiny-1.0", "A tiny Linux with busybox and an SSH server", 1),
+            SeedChoice::TinyDisk => {
+                ("tiny-disk-1.0", "A tiny Linux with busybox and an SSH server, in a partition", 1)
+            }
             SeedChoice::Debian => ("Debian-12-sandbox", "Debian 12", 4),
         };
         let file: Option<PathBuf> = match choice {
-            _ if backend.name() == "none" => None,
+            _ if backend.name() == "none" && !config.host_vm => None,
             SeedChoice::Tiny => Some(
                 seed::build_tiny(cache, has_kernel).await.context("could not build the seed image tiny")?,
             ),
+            SeedChoice::TinyDisk => {
+                Some(seed::build_tiny_disk(cache).await.context("could not build the seed image tiny-disk")?)
+            }
             SeedChoice::Debian => {
                 let options = DebianOptions { has_kernel, takes_host_settings: config.seed_host_settings };
                 let built = seed::build_debian(cache, options).await;

@@ -1,20 +1,36 @@
 //! Checks the signature of a call: OSC4 and the AWS4 form that OAPI takes as well. Written from the published
 //! rules and on its own, so that fournil's signer is not checked against itself.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::http::HeaderMap;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use crate::{config::Secret, error::ApiError, quirks::Quirks};
+use crate::{config::Secret, error::ApiError, quirks::Quirks, role::Role};
 
 /// The keys of the one account.
 #[derive(Clone)]
 pub struct Keys {
     pub access_key: String,
     pub secret_key: Secret,
+    /// Whose keys count too, as long as they live.
+    pub role: Option<Arc<Role>>,
+}
+
+impl Keys {
+    /// The secret of an access key, and the token that a role's key came with.
+    fn find(&self, access_key: &str, now: DateTime<Utc>) -> Option<(Secret, Option<Secret>)> {
+        if access_key == self.access_key {
+            return Some((self.secret_key.clone(), None));
+        }
+        let key = self.role.as_ref()?.key(access_key, now)?;
+        Some((key.secret_key, Some(key.token)))
+    }
 }
 
 /// What was received, as far as it is signed.
@@ -102,6 +118,9 @@ const SCHEMES: [Scheme; 2] = [
     },
 ];
 
+/// Where the token of a role's key is, in the two schemes.
+const TOKEN_HEADERS: [&str; 2] = ["x-osc-security-token", "x-amz-security-token"];
+
 /// The parts of an `Authorization` header.
 struct Authorization<'a> {
     access_key: &'a str,
@@ -135,13 +154,14 @@ pub fn verify(
         .ok_or_else(|| ApiError::new(12, format!("The authorization type '{word}' is not known.")))?;
     let authorization =
         parse_authorization(rest).ok_or_else(|| denied("The Authorization header cannot be read."))?;
-    if authorization.access_key != keys.access_key {
+    let Some((secret_key, token)) = keys.find(authorization.access_key, now) else {
         return Err(ApiError::new(
             4120,
             format!("The access key '{}' does not exist in this Region.", authorization.access_key),
         )
         .into());
-    }
+    };
+    check_token(received.headers, token.as_ref(), quirks)?;
     let timestamp = header_text(received.headers, scheme.date_header)
         .ok_or_else(|| denied(&format!("The header {} is missing.", scheme.date_header)))?;
     let time = NaiveDateTime::parse_from_str(timestamp, "%Y%m%dT%H%M%SZ")
@@ -164,8 +184,22 @@ pub fn verify(
     }
     let right = candidates(received)
         .iter()
-        .any(|(path, host)| proves(received, scheme, &authorization, timestamp, keys, path, host));
+        .any(|(path, host)| proves(received, scheme, &authorization, timestamp, &secret_key, path, host));
     if right { Ok(()) } else { Err(Refusal { error: denied("The signature is not right."), is_guess: true }) }
+}
+
+/// Refuses a token that is not the key's own, and none where one is required.
+fn check_token(headers: &HeaderMap, token: Option<&Secret>, quirks: &Quirks) -> Result<(), ApiError> {
+    let sent = TOKEN_HEADERS.iter().find_map(|name| header_text(headers, name));
+    match (token, sent) {
+        (Some(token), Some(sent)) if sent != token.0 => {
+            Err(ApiError::new(1, "The security token is not that of the access key."))
+        }
+        (Some(_), None) if quirks.role_token_required => {
+            Err(ApiError::new(1, "The access key needs its security token."))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Path and host in the forms that clients sign: the Python SDK leaves the port away, others collapse a doubled
@@ -198,7 +232,7 @@ fn proves(
     scheme: &Scheme,
     authorization: &Authorization<'_>,
     timestamp: &str,
-    keys: &Keys,
+    secret_key: &Secret,
     path: &str,
     host: &str,
 ) -> bool {
@@ -226,7 +260,7 @@ fn proves(
     );
     let to_sign = [scheme.algorithm, timestamp, &scope, &hex_digest(canonical.as_bytes())].join("\n");
     let Ok(signature) = hex::decode(authorization.signature) else { return false };
-    let mut key = format!("{}{}", scheme.key_prefix, keys.secret_key.0).into_bytes();
+    let mut key = format!("{}{}", scheme.key_prefix, secret_key.0).into_bytes();
     for part in [authorization.date, authorization.region, authorization.service, authorization.terminator] {
         key = hmac(&key, part.as_bytes()).finalize().into_bytes().to_vec();
     }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 
-use crate::config::Config;
+use crate::{backend::host, config::Config};
 
 /// Where disks are. Nobody else uses the folder at the same time, so that what a killed sandbox left can go.
 pub struct StateFolder {
@@ -22,6 +22,9 @@ pub struct StateFolder {
 
 /// How temporary state folders are called.
 const TEMPORARY_PREFIX: &str = "oapi-sandbox-";
+
+/// The record of devices in the folder.
+const HOST_DEVICES: &str = "host-devices.json";
 
 /// How much must be free in memory-backed `/dev/shm` to be the default place of disks.
 const ROOM_IN_MEMORY: u64 = 8 << 30;
@@ -51,12 +54,18 @@ impl StateFolder {
             File::create(path.join("lock")).context("could not make a lock file in the state folder")?;
         lock.try_lock()
             .with_context(|| format!("the folder {} is used by another sandbox", path.display()))?;
+        remove_host_devices(&path);
         let disks = path.join("disks");
         if disks.exists() {
             std::fs::remove_dir_all(&disks)
                 .with_context(|| format!("could not clear {}", disks.display()))?;
         }
         Ok(Self { path, _lock: lock, _temporary: temporary })
+    }
+
+    /// Where the devices are recorded that volumes have become on this machine.
+    pub fn host_devices(&self) -> PathBuf {
+        self.path.join(HOST_DEVICES)
     }
 
     /// Removes the disks; they mean nothing without the region, which lives in memory.
@@ -72,6 +81,13 @@ impl StateFolder {
     }
 }
 
+/// Removes the links that a killed sandbox left in `/dev`.
+fn remove_host_devices(folder: &Path) {
+    if let Err(error) = host::remove_leftovers(&folder.join(HOST_DEVICES)) {
+        tracing::warn!(%error, "the links that a killed sandbox left in /dev could not be removed");
+    }
+}
+
 /// Removes what killed sandboxes left in memory: folders that nobody holds, if they are not brand-new.
 fn remove_abandoned(parent: &Path) {
     let Ok(entries) = std::fs::read_dir(parent) else { return };
@@ -82,6 +98,7 @@ fn remove_abandoned(parent: &Path) {
             lock.metadata().and_then(|lock| lock.modified()).map(|time| time.elapsed().unwrap_or_default());
         let is_old = age.is_ok_and(|age| age > Duration::from_secs(60));
         if is_ours && is_old && lock.try_lock().is_ok() {
+            remove_host_devices(&entry.path());
             match std::fs::remove_dir_all(entry.path()) {
                 Ok(()) => tracing::info!("removed {}, which a killed sandbox left", entry.path().display()),
                 Err(error) => tracing::warn!(%error, "could not remove {}", entry.path().display()),

@@ -1,83 +1,10 @@
 //! The sandbox as clients meet it: over HTTP, signed by a program that is not ours (curl).
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
-use std::process::{Command, Output};
-
-use clap::Parser;
-use oapi_sandbox::{config::Config, server::Sandbox};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
-const KEYS: (&str, &str) = ("SANDBOX0ACCESS0KEY00", "SANDBOX0SECRET0KEY000000000000000000000");
+mod served;
 
-struct Served {
-    url: String,
-    stop: CancellationToken,
-    serving: tokio::task::JoinHandle<anyhow::Result<()>>,
-}
-
-impl Served {
-    async fn start() -> Self {
-        let mut config = Config::parse_from(["oapi-sandbox", "--listen", "127.0.0.1:0", "--backend", "none"]);
-        (config.access_key, config.secret_key) = (KEYS.0.to_owned(), KEYS.1.to_owned().into());
-        let sandbox = Sandbox::build(&config).await.unwrap();
-        let (url, stop) = (sandbox.url().unwrap(), CancellationToken::new());
-        let serving = tokio::spawn(sandbox.serve(stop.clone()));
-        Self { url, stop, serving }
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        self.serving.await.unwrap().unwrap();
-    }
-
-    async fn curl(&self, scheme: &str, keys: (&str, &str), path: &str, body: &str) -> Output {
-        let mut command = Command::new("curl");
-        command.args([
-            "--silent",
-            "--show-error",
-            "--max-time",
-            "180",
-            "--path-as-is",
-            "--aws-sigv4",
-            scheme,
-        ]);
-        command.args([
-            "--user",
-            &format!("{}:{}", keys.0, keys.1),
-            "--header",
-            "Content-Type: application/json",
-        ]);
-        command.args(["--data-binary", body, &format!("{}{path}", self.url)]);
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
-    }
-
-    async fn call(&self, action: &str, body: Value) -> Value {
-        let path = format!("/api/v1/{action}");
-        let output = self.curl("osc:osc:eu-west-2:api", KEYS, &path, &body.to_string()).await;
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    async fn control(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
-        let request = reqwest::Client::new().request(method, format!("{}/sandbox/{path}", self.url));
-        let request = match body {
-            Some(body) => request.json(&body),
-            None => request,
-        };
-        let answer = request.send().await.unwrap().error_for_status().unwrap();
-        serde_json::from_str(&answer.text().await.unwrap()).unwrap_or(Value::Null)
-    }
-}
-
-fn has_curl() -> bool {
-    let version = Command::new("curl").arg("--version").output();
-    let is_there = version.is_ok_and(|output| output.status.success());
-    if !is_there {
-        println!("skipped: no curl on this machine");
-    }
-    is_there
-}
+use served::{KEYS, Served, has_curl};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn curl_s_signatures_are_taken_in_all_their_forms() {

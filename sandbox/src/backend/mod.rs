@@ -2,6 +2,7 @@
 //! a backend makes it real on this machine: disks, processes, network, console. Backends never see OAPI.
 
 mod console;
+pub mod host;
 pub mod kernel;
 mod names;
 pub mod net;
@@ -29,6 +30,9 @@ pub enum BackendError {
     /// There is no such VM in the backend.
     #[error("the backend knows no VM {0}")]
     NoSuchVm(String),
+    /// The volume cannot be unplugged now; ask again later.
+    #[error("the volume {0} is still in use (mounted, or open)")]
+    InUse(String),
     /// A system call or a helper program failed.
     #[error("could not {what}")]
     Io {
@@ -149,9 +153,14 @@ pub trait Backend: Send + Sync + 'static {
     fn reboot<'a>(&'a self, vm_id: &'a str) -> BackendFuture<'a, ()>;
     /// Ends a VM for good and frees what it held (its volumes stay files).
     fn destroy<'a>(&'a self, vm_id: &'a str) -> BackendFuture<'a, ()>;
+    /// Reserves the name under which a volume is going to be plugged in; false: the VM has such a device. The volume is
+    /// then attached or detached, which ends the reservation. Does not block.
+    fn claim(&self, _vm_id: &str, _volume_id: &str, _device_name: &str, _links: host::DeviceLinks) -> bool {
+        true
+    }
     /// Plugs a volume into a running VM.
     fn attach<'a>(&'a self, vm_id: &'a str, disk: Disk) -> BackendFuture<'a, ()>;
-    /// Unplugs a volume from a running VM.
+    /// Unplugs a volume from a running VM. After [`BackendError::InUse`] it is asked again.
     fn detach<'a>(&'a self, vm_id: &'a str, volume_id: &'a str) -> BackendFuture<'a, ()>;
     /// Writes what a running VM still holds in memory of this volume to its file (before a snapshot).
     fn flush<'a>(&'a self, volume_id: &'a str) -> BackendFuture<'a, ()>;

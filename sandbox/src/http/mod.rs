@@ -3,6 +3,7 @@
 
 mod connection;
 mod limits;
+mod metadata;
 mod oapi;
 mod record;
 
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{connection::Connection, limits::RateLimit, record::Record};
 use crate::{
+    backend::Metadata,
     control,
     faults::Faults,
     region::Region,
@@ -31,6 +33,8 @@ pub struct Front {
     pub record: Record,
     pub rate: Mutex<RateLimit>,
     pub lock: Mutex<Lock>,
+    /// What this machine finds in its metadata service, if it is a VM of the region.
+    pub host_metadata: Option<Arc<dyn Metadata>>,
 }
 
 /// Serves until the token is cancelled.
@@ -45,6 +49,9 @@ pub async fn serve(front: Arc<Front>, listener: TcpListener, stop: CancellationT
         .route("/sandbox/limits", post(control::set_limits))
         .route("/sandbox/quirks", get(control::quirks).post(control::set_quirks))
         .route("/sandbox/dial/{vm_id}/{port}", get(control::dial))
+        .route("/latest", get(metadata::handle))
+        .route("/latest/", get(metadata::handle))
+        .route("/latest/{*path}", get(metadata::handle))
         .fallback(oapi::handle)
         .with_state(front)
         .into_make_service_with_connect_info::<Connection>();

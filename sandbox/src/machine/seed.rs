@@ -9,7 +9,9 @@ mod kernel;
 mod tiny;
 
 use std::{
+    fs::File,
     io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -77,6 +79,12 @@ pub async fn build_tiny(cache_dir: &Path, has_kernel: bool) -> Result<PathBuf, S
     blocking(move || tiny::build(&cache_dir, has_kernel)).await
 }
 
+/// Builds the `tiny` image as a disk with an MBR and one partition, as OUTSCALE's images are, but without a boot loader.
+pub async fn build_tiny_disk(cache_dir: &Path) -> Result<PathBuf, SeedError> {
+    let cache_dir = cache_dir.to_owned();
+    blocking(move || tiny::build_disk(&cache_dir)).await
+}
+
 /// A kernel with which can be tried what an accelerator of virtual machines is good for.
 pub async fn trial_kernel(cache_dir: &Path) -> Result<PathBuf, SeedError> {
     let cache_dir = cache_dir.to_owned();
@@ -134,11 +142,16 @@ fn cached(cache_dir: &Path, name: &str, content: &str) -> PathBuf {
     cache_dir.join(format!("{name}-{}.raw", &digest[..16]))
 }
 
-/// Makes an ext4 image of a folder; `file` appears only when `finish` is done with it.
+/// Where the partition of a partitioned image begins, in bytes.
+const PARTITION_START: u64 = 1 << 20;
+
+/// Makes an ext4 image of a folder, in a partition or without any; `file` appears only when `finish` is done with it, which
+/// gets it as programs for ext4 find the file system in it.
 fn make_image(
     folder: &Path,
     file: &Path,
     bytes: u64,
+    is_partitioned: bool,
     finish: impl FnOnce(&Path) -> Result<(), SeedError>,
 ) -> Result<(), SeedError> {
     // In the same folder, so that the rename is one; of our own, so that two sandboxes may build at once.
@@ -148,17 +161,35 @@ fn make_image(
         .tempfile_in(parent)
         .map_err(while_doing(format!("write to {}", parent.display())))?;
     unfinished.as_file().set_len(bytes).map_err(while_doing("make room for an image"))?;
+    let start = if is_partitioned { PARTITION_START } else { 0 };
     run(
         Command::new("mke2fs")
-            .args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", "cloudimg", "-J", "size=4"])
-            .args(["-E", "root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1", "-d"])
+            .args(["-q", "-F", "-t", "ext4", "-m", "0", "-L", "cloudimg", "-J", "size=4", "-E"])
+            .arg(format!("offset={start},root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1"))
+            .arg("-d")
             .arg(folder)
-            .arg(unfinished.path()),
+            .arg(unfinished.path())
+            .arg(format!("{}k", (bytes - start) / 1024)),
         "e2fsprogs",
     )?;
-    finish(unfinished.path())?;
+    if is_partitioned {
+        write_mbr(unfinished.as_file(), bytes).map_err(while_doing("write a partition table"))?;
+        finish(&PathBuf::from(format!("{}?offset={start}", unfinished.path().display())))?;
+    } else {
+        finish(unfinished.path())?;
+    }
     unfinished
         .persist(file)
         .map_err(|error| while_doing(format!("write {}", file.display()))(error.error))?;
     Ok(())
+}
+
+/// One bootable Linux partition up to the end of the disk.
+fn write_mbr(disk: &File, bytes: u64) -> io::Result<()> {
+    let sectors = |bytes: u64| u32::try_from(bytes / 512).map_err(io::Error::other);
+    let mut entry = [0x80, 0xFE, 0xFF, 0xFF, 0x83, 0xFE, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0];
+    entry[8..12].copy_from_slice(&sectors(PARTITION_START)?.to_le_bytes());
+    entry[12..].copy_from_slice(&sectors(bytes - PARTITION_START)?.to_le_bytes());
+    disk.write_all_at(&entry, 446)?;
+    disk.write_all_at(&[0x55, 0xAA], 510)
 }

@@ -24,8 +24,12 @@ use tokio::io::{Interest, unix::AsyncFd};
 const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4C82;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
+const LO_FLAGS_PARTSCAN: u32 = 8;
 const FICLONE: libc::c_ulong = 0x4004_9409;
 const BLKFLSBUF: libc::c_ulong = 0x1261;
+const BLKPG: libc::c_ulong = 0x1269;
+const BLKPG_ADD_PARTITION: libc::c_int = 1;
+const BLKPG_DEL_PARTITION: libc::c_int = 2;
 const TUNSETIFF: libc::c_ulong = 0x4004_54CA;
 const TUNSETPERSIST: libc::c_ulong = 0x4004_54CB;
 const NETLINK_KOBJECT_UEVENT: libc::c_int = 15;
@@ -58,6 +62,23 @@ struct LoopConfig {
     reserved: [u64; 8],
 }
 
+#[repr(C)]
+struct BlkpgPartition {
+    start: libc::c_longlong,
+    length: libc::c_longlong,
+    number: libc::c_int,
+    device_name: [u8; 64],
+    volume_name: [u8; 64],
+}
+
+#[repr(C)]
+struct BlkpgArgument {
+    operation: libc::c_int,
+    flags: libc::c_int,
+    length: libc::c_int,
+    data: *mut BlkpgPartition,
+}
+
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -70,12 +91,13 @@ pub fn loop_get_free(control: &File) -> io::Result<u32> {
 }
 
 /// Binds a loop device to a file (`LOOP_CONFIGURE`); it is freed by itself when nobody has it open any more.
+/// With `scans` the kernel takes requests to read the partition table anew, as of other disks.
 /// `EBUSY` when somebody else was faster.
-pub fn loop_configure(device: &File, backing: &File) -> io::Result<()> {
+pub fn loop_configure(device: &File, backing: &File, scans: bool) -> io::Result<()> {
     // SAFETY: the structure is plain data for which all zeroes are valid.
     let mut config: LoopConfig = unsafe { std::mem::zeroed() };
     config.fd = u32::try_from(backing.as_raw_fd()).map_err(io::Error::other)?;
-    config.info.flags = LO_FLAGS_AUTOCLEAR;
+    config.info.flags = LO_FLAGS_AUTOCLEAR | if scans { LO_FLAGS_PARTSCAN } else { 0 };
     // SAFETY: the kernel reads one LoopConfig, which lives until the call returns.
     check(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, &config) }).map(drop)
 }
@@ -90,6 +112,34 @@ pub fn reflink(from: &File, to: &File) -> io::Result<()> {
 pub fn flush_block_device(device: &File) -> io::Result<()> {
     // SAFETY: the call takes no pointer.
     check(unsafe { libc::ioctl(device.as_raw_fd(), BLKFLSBUF, 0) }).map(drop)
+}
+
+/// Makes the kernel know a partition (`BLKPG_ADD_PARTITION`); start and length in bytes. `EBUSY` if it overlaps another.
+pub fn add_partition(device: &File, number: u32, start: u64, length: u64) -> io::Result<()> {
+    blkpg(device, BLKPG_ADD_PARTITION, number, start, length)
+}
+
+/// Makes the kernel forget a partition (`BLKPG_DEL_PARTITION`). `EBUSY` if somebody has it open, `ENXIO` if it is unknown.
+pub fn delete_partition(device: &File, number: u32) -> io::Result<()> {
+    blkpg(device, BLKPG_DEL_PARTITION, number, 0, 0)
+}
+
+fn blkpg(device: &File, operation: libc::c_int, number: u32, start: u64, length: u64) -> io::Result<()> {
+    let mut partition = BlkpgPartition {
+        start: i64::try_from(start).map_err(io::Error::other)?,
+        length: i64::try_from(length).map_err(io::Error::other)?,
+        number: i32::try_from(number).map_err(io::Error::other)?,
+        device_name: [0; 64],
+        volume_name: [0; 64],
+    };
+    let argument = BlkpgArgument {
+        operation,
+        flags: 0,
+        length: size_of::<BlkpgPartition>() as libc::c_int,
+        data: ptr::from_mut(&mut partition),
+    };
+    // SAFETY: the kernel reads one argument and the partition that it points to; both live until the call returns.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), BLKPG, &argument) }).map(drop)
 }
 
 /// Brings up `lo` of the calling thread's network namespace and gives it one more address, as a /32.

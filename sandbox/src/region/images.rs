@@ -162,6 +162,7 @@ impl Region {
         let (answer, image_id, captures, stop) = {
             let mut state = self.state();
             let vm = state.vm(vm_id)?.clone();
+            self.spare_host(vm_id, "made an image of")?;
             match vm.state {
                 VmState::Running | VmState::Stopped => {}
                 VmState::Pending | VmState::Stopping => return Err(wrong_state(9002, &vm)),

@@ -1,23 +1,33 @@
 //! The metadata service of a VM: the EC2 layout that cloud-init reads. Answers are made from the state at the
-//! moment of the question, except the public key, which a VM keeps from its creation.
+//! moment of the question, except the public key, which a VM keeps from its creation. The keys of a role are in
+//! `crate::role`.
 
 use std::sync::{Arc, Weak};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{Region, State, vm_create::PRIVATE_SECTION, vms::Vm};
-use crate::backend::Metadata;
+use crate::{backend::Metadata, role::Role};
 
 /// The metadata of one VM.
 pub struct VmMetadata {
     region: Weak<Region>,
     vm_id: String,
+    role: Option<Arc<Role>>,
 }
 
+/// Where the keys of a role are.
+const CREDENTIALS: &str = "iam/security-credentials";
+
 impl VmMetadata {
-    /// Of this VM.
+    /// Of this VM, which has no role.
     pub fn new(region: &Arc<Region>, vm_id: &str) -> Self {
-        Self { region: Arc::downgrade(region), vm_id: vm_id.to_owned() }
+        Self { region: Arc::downgrade(region), vm_id: vm_id.to_owned(), role: None }
+    }
+
+    /// Of this VM, with a role if it has one.
+    pub fn with_role(region: &Arc<Region>, vm_id: &str, role: Option<Arc<Role>>) -> Self {
+        Self { role, ..Self::new(region, vm_id) }
     }
 }
 
@@ -31,7 +41,14 @@ impl Metadata for VmMetadata {
             return user_data(vm);
         }
         let path = path.strip_prefix("meta-data")?.trim_start_matches('/');
-        let entries = entries(&region, &state, vm);
+        let mut entries = entries(&region, &state, vm);
+        if let Some(role) = &self.role {
+            let place = format!("{CREDENTIALS}/{}", role.name());
+            if path.trim_end_matches('/') == place {
+                return Some(role.credentials(region.clock.now()).to_string().into_bytes());
+            }
+            entries.push((place, String::new()));
+        }
         look_up(&entries, path).map(String::into_bytes)
     }
 }

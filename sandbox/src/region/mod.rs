@@ -3,6 +3,7 @@
 
 pub mod addresses;
 pub mod disks;
+pub mod host_vm;
 pub mod images;
 pub mod keypairs;
 pub mod metadata;
@@ -131,6 +132,8 @@ pub struct Region {
     pub latency: Latency,
     pub backend: Arc<dyn Backend>,
     pub disks: disks::Disks,
+    /// The VM that this machine is, if it is one.
+    pub host_vm: Option<String>,
     state: Mutex<State>,
     quirks: RwLock<Quirks>,
     tasks: TaskTracker,
@@ -146,6 +149,8 @@ pub struct RegionParts {
     pub disks: disks::Disks,
     pub addresses: addresses::Addresses,
     pub seeds: Vec<seed::SeedImage>,
+    /// Makes this machine a VM of the region.
+    pub host_vm: Option<host_vm::Identity>,
 }
 
 impl Region {
@@ -169,12 +174,16 @@ impl Region {
             quotas: places::default_quotas(),
         };
         seed::plant(&mut state, &parts.name, clock.now(), parts.seeds);
+        if let Some(identity) = &parts.host_vm {
+            host_vm::plant(&mut state, &parts.name, identity);
+        }
         let region = Arc::new(Self {
             name: parts.name,
             clock,
             latency: parts.latency,
             backend: parts.backend,
             disks: parts.disks,
+            host_vm: parts.host_vm.map(|identity| identity.vm_id),
             state: Mutex::new(state),
             quirks: RwLock::new(parts.quirks),
             tasks: TaskTracker::new(),

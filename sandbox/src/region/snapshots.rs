@@ -95,6 +95,7 @@ impl Region {
             let mut snapshot = match (&request.volume_id, &request.source_snapshot_id) {
                 (Some(volume_id), _) => {
                     let volume = state.volume(volume_id)?;
+                    self.spare_host_root(volume)?;
                     if !matches!(volume.state, VolumeState::Available | VolumeState::InUse) {
                         return Err(wrong_volume_state(volume));
                     }

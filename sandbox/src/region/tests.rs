@@ -128,6 +128,7 @@ impl World {
                 has_uefi: true,
                 disk: None,
             }],
+            host_vm: None,
         });
         let image_id = region.state().images.keys().next().unwrap().clone();
         Self { region, backend, image_id }

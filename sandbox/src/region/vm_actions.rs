@@ -42,6 +42,7 @@ impl Region {
     pub async fn stop_vms(self: &Arc<Self>, request: StopVmsRequest, _call: &Call) -> Reply {
         let mut state = self.state();
         for id in &request.vm_ids {
+            self.spare_host(id, "stopped")?;
             let vm = state.vm(id)?;
             match vm.state {
                 VmState::Running | VmState::Stopped | VmState::Stopping => {}
@@ -73,6 +74,7 @@ impl Region {
     pub async fn reboot_vms(self: &Arc<Self>, request: RebootVmsRequest, _call: &Call) -> Reply {
         let state = self.state();
         for id in &request.vm_ids {
+            self.spare_host(id, "restarted")?;
             let vm = state.vm(id)?;
             if vm.state != VmState::Running {
                 return Err(wrong_state(6006, vm));
@@ -175,6 +177,9 @@ impl Region {
 
     fn check_update(&self, state: &State, request: &UpdateVmRequest) -> Result<(), ApiError> {
         let vm = state.vm(&request.vm_id)?;
+        if request.deletion_protection == Some(false) {
+            self.spare_host(&vm.id, "made deletable")?;
+        }
         if vm.state.is_over() {
             return Err(wrong_state(6006, vm));
         }

@@ -1,6 +1,6 @@
 //! What happens to a volume over time: it is made, attached, detached, changed, deleted.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Causes, Region, pause,
@@ -8,6 +8,9 @@ use super::{
     words::{LinkState, VolumeState},
 };
 use crate::backend::BackendError;
+
+/// How often a volume that is in use is tried again.
+const DETACH_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Region {
     /// creating → available (or what a fault says).
@@ -92,8 +95,16 @@ impl Region {
         let region = Arc::clone(self);
         self.spawn(async move {
             let work = async {
-                let _gate = region.gate(&vm_id).await;
-                region.backend.detach(&vm_id, &volume_id).await
+                loop {
+                    let gate = region.gate(&vm_id).await;
+                    let detached = region.backend.detach(&vm_id, &volume_id).await;
+                    drop(gate);
+                    match detached {
+                        // As in the cloud the link is there until the VM lets go.
+                        Err(BackendError::InUse(_)) => tokio::time::sleep(DETACH_INTERVAL).await,
+                        detached => return detached,
+                    }
+                }
             };
             let ((), detached) = tokio::join!(pause(region.latency.changes.volume_detaching), work);
             let mut state = region.state();

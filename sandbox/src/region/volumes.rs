@@ -195,6 +195,10 @@ impl Region {
         if volumes.len() >= 40 {
             return Err(ApiError::new(10018, "A VM can have at most 40 volumes."));
         }
+        let links = self.quirks().host_vm_links;
+        if !self.backend.claim(&vm_id, &request.volume_id, &request.device_name, links) {
+            return Err(ApiError::new(9003, format!("The DeviceName '{}' is in use.", request.device_name)));
+        }
         let is_running = vm_state == VmState::Running;
         let (date, sequence) = (self.clock.now(), state.next_sequence());
         let volume = state.volume_mut(&request.volume_id)?;

@@ -83,7 +83,8 @@ fn time(text: &str) -> DateTime<Utc> {
 }
 
 fn check(path: &str, body: &str, headers: &HeaderMap, now: &str, quirks: &Quirks) -> Result<(), Refusal> {
-    let keys = Keys { access_key: ACCESS_KEY.to_owned(), secret_key: Secret(SECRET_KEY.to_owned()) };
+    let keys =
+        Keys { access_key: ACCESS_KEY.to_owned(), secret_key: Secret(SECRET_KEY.to_owned()), role: None };
     let received = Received { method: "POST", path, query: "", headers, body: body.as_bytes() };
     verify(&received, &keys, "eu-west-2", time(now), quirks)
 }

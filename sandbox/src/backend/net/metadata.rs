@@ -81,7 +81,7 @@ async fn answer(mut stream: TcpStream, metadata: &dyn Metadata) -> io::Result<()
 }
 
 /// `/latest/meta-data/` → `meta-data`; dated versions (`/2009-04-04/…`) are all the same. `None` is the list of versions.
-fn path_below_version(target: &str) -> Option<String> {
+pub fn path_below_version(target: &str) -> Option<String> {
     let path = target.split(['?', '#']).next().unwrap_or_default();
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let (_version, rest) = parts.split_first()?;

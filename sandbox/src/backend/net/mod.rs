@@ -15,8 +15,11 @@ use std::{
     sync::Arc,
 };
 
-pub use self::porter::{Network, Porter};
 use self::{dhcp::Dhcp, metadata::MetadataService, outbound::Outbound, relay::Relay};
+pub use self::{
+    metadata::path_below_version,
+    porter::{Network, Porter},
+};
 use super::VmSpec;
 use crate::machine::sys;
 

@@ -135,7 +135,7 @@ fn probe(config: &NsConfig) -> Result<(), BackendError> {
         }
         Err(_) => return unsupported("namespaces cannot be made".to_owned()),
     }
-    let mut helpers = vec![("partx", "util-linux")];
+    let mut helpers = Vec::new();
     if config.net.outbound {
         helpers.extend([("slirp4netns", "slirp4netns"), ("setpriv", "util-linux")]);
     }

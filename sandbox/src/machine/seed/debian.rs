@@ -194,7 +194,7 @@ pub(super) fn build(cache_dir: &Path, options: DebianOptions) -> Result<PathBuf,
         }
     }
     if !has_kernel {
-        make_image(&root, &image, BYTES, |_unfinished| Ok(()))?;
+        make_image(&root, &image, BYTES, false, |_unfinished| Ok(()))?;
         return Ok(image);
     }
     // Debian's kernel packages keep these links, so an upgrade boots without a change to the boot loader.

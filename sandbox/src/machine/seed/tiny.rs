@@ -157,7 +157,7 @@ pub(super) fn build(cache_dir: &Path, has_kernel: bool) -> Result<PathBuf, SeedE
     let root = folder.path().join("root");
     lay_out(&root, &programs).map_err(while_doing("lay out the tiny image"))?;
     let Some(kernel) = kernel else {
-        make_image(&root, &image, BYTES, |unfinished| set_owners(&root, unfinished))?;
+        make_image(&root, &image, BYTES, false, |unfinished| set_owners(&root, unfinished))?;
         return Ok(image);
     };
     add_boot_files(&root, &kernel.image()?).map_err(while_doing("lay out the tiny image"))?;
@@ -167,6 +167,21 @@ pub(super) fn build(cache_dir: &Path, has_kernel: bool) -> Result<PathBuf, SeedE
     bootable::make_disk(&root, &image, BYTES, &boot, |unfinished| {
         set_owners(&root, &bootable::root_of(unfinished))
     })?;
+    Ok(image)
+}
+
+/// Builds the partitioned image without a kernel.
+pub(super) fn build_disk(cache_dir: &Path) -> Result<PathBuf, SeedError> {
+    fs::create_dir_all(cache_dir).map_err(while_doing(format!("make {}", cache_dir.display())))?;
+    let programs = programs()?;
+    let image = cached(cache_dir, "tiny-disk", &recipe(&programs, None)?);
+    if image.exists() {
+        return Ok(image);
+    }
+    let folder = tempfile::tempdir().map_err(while_doing("make a temporary folder"))?;
+    let root = folder.path().join("root");
+    lay_out(&root, &programs).map_err(while_doing("lay out the tiny image"))?;
+    make_image(&root, &image, BYTES, true, |unfinished| set_owners(&root, unfinished))?;
     Ok(image)
 }
 
@@ -328,7 +343,10 @@ fn list(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::{super::run, *};
+    use crate::machine::partitions::{self, Extent};
 
     fn debugfs(image: &Path, request: &str) -> String {
         run(Command::new("debugfs").arg("-R").arg(request).arg(image), "e2fsprogs").expect("debugfs")
@@ -353,5 +371,12 @@ mod tests {
         assert!(home.contains("Mode:  0700") && home.contains("User:  1000"), "{home}");
         assert!(debugfs(&image, "cat /etc/os-release").contains("ID=tiny"));
         run(Command::new("e2fsck").arg("-fn").arg(&image), "e2fsprogs").expect("a clean file system");
+
+        let disk = build_disk(cache.path()).expect("a disk");
+        let partitions = File::open(&disk).and_then(|disk| partitions::read(&disk)).expect("its partitions");
+        assert_eq!(partitions, [Extent { number: 1, start: 1 << 20, length: BYTES - (1 << 20) }]);
+        let inside = PathBuf::from(format!("{}?offset=1048576", disk.display()));
+        assert!(debugfs(&inside, "cat /etc/os-release").contains("ID=tiny"));
+        assert!(debugfs(&inside, "stat /usr/bin/sudo").contains("Mode:  04755"));
     }
 }
