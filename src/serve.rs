@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, ApiLimits, AppState, Clock},
+    bake::CellHome,
     config::{Config, Database},
     credentials::{provider::EnvironmentSource, vault::Vault},
     embedded_postgres::EmbeddedPostgres,
@@ -175,7 +176,7 @@ fn kitchen(
             ..EnvironmentSource::of_process()
         }),
         metadata: MetadataService::new(&config.metadata_url).context("no HTTP client can be made")?,
-        cells: Arc::new(config.data_dir.join("cells")),
+        cells: Arc::new(CellHome::of_process(&config.data_dir)),
         endpoints: Arc::new(config.allowed_endpoints.clone()),
         env_allowed: Arc::new(exposed(&config.env_allowed)),
         settings: WorkerSettings {

@@ -25,7 +25,7 @@ pub mod stop;
 pub mod tags;
 
 pub use error::StepError;
-pub use oven::{Cloud, Cx, Failure, Oven};
+pub use oven::{CellHome, Cloud, Cx, Failure, Oven};
 pub use stop::{Stop, StopReason};
 
 use crate::domain::{Artifact, RunPlan, plan::Builder};

@@ -83,6 +83,23 @@ pub struct Cloud {
     pub settle: Duration,
 }
 
+/// What the cells of chroots are made with.
+#[derive(Debug, Clone)]
+pub struct CellHome {
+    /// fournil itself, which a cell is run by.
+    pub program: std::path::PathBuf,
+    /// Where cells are noted down.
+    pub folder: std::path::PathBuf,
+}
+
+impl CellHome {
+    /// Run by this very program, also when a newer one has taken its place, and noted down below the data folder.
+    #[must_use]
+    pub fn of_process(data_dir: &std::path::Path) -> Self {
+        Self { program: "/proc/self/exe".into(), folder: data_dir.join("cells") }
+    }
+}
+
 /// Everything a step can use. Cheap to clone.
 #[derive(Clone)]
 pub struct Cx {
@@ -108,8 +125,8 @@ pub struct Cx {
     pub files: Arc<std::path::PathBuf>,
     /// Tells which VM this worker runs on.
     pub metadata: MetadataService,
-    /// Where cells are noted down.
-    pub cells: Arc<std::path::PathBuf>,
+    /// What chroots are made with.
+    pub cells: Arc<CellHome>,
 }
 
 impl Cx {

@@ -17,7 +17,7 @@ impl CellError {
     }
 }
 impl Cell {
-    pub async fn start(_: &Path, _: &str) -> Result<Self, CellError> {
+    pub async fn start_with(_: &Path, _: &Path, _: &str) -> Result<Self, CellError> {
         Ok(Self)
     }
     pub fn notices(&self) -> &[String] {

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 
 use super::WorkerSettings;
 use crate::{
-    bake::{Cloud, StepError},
+    bake::{CellHome, Cloud, StepError},
     credentials::{
         endpoints::AllowedEndpoints,
         provider::{self, CredentialsError, EnvironmentSource},
@@ -33,8 +33,8 @@ pub struct Kitchen {
     pub environment: Arc<EnvironmentSource>,
     /// Tells which VM this worker runs on.
     pub metadata: MetadataService,
-    /// Where the cells of chroots are noted down.
-    pub cells: Arc<PathBuf>,
+    /// What chroots are made with.
+    pub cells: Arc<CellHome>,
     /// Which endpoints may get whose keys.
     pub endpoints: Arc<AllowedEndpoints>,
     /// How this worker works.

@@ -11,9 +11,11 @@ use std::{
 use chrono::{DateTime, Utc};
 use fournil::{
     api::{self, ApiLimits, AppState, Clock},
+    bake::CellHome,
     config::Capability,
     credentials::{endpoints::AllowedEndpoints, provider::EnvironmentSource, vault::Vault},
     logs::{LogHub, LogLimits},
+    metadata::MetadataService,
     oapi::{
         Client, ClientConfig, Endpoint, OapiPool, PaceConfig, WaitConfig, Waits,
         types::{FiltersSecurityGroup, ReadSecurityGroups},
@@ -77,6 +79,16 @@ impl TestApp {
         Some(Self::start_with(database, Machines::Namespaces, &[], &[Capability::ShellLocal]).await)
     }
 
+    /// On a VM of that cloud, with leave to work in chroots.
+    pub async fn on_a_vm(database: PgConnectOptions) -> Option<Self> {
+        if !Machines::NamespacesAndThisOne.are_possible() {
+            println!("skipped: chroots need root");
+            return None;
+        }
+        let machines = Machines::NamespacesAndThisOne;
+        Some(Self::start_with(database, machines, &[], &[Capability::Chroot]).await)
+    }
+
     /// `environment` replaces variables of the worker's.
     pub async fn start(database: PgConnectOptions, machines: Machines, environment: &[(&str, &str)]) -> Self {
         Self::start_with(database, machines, environment, &[]).await
@@ -114,7 +126,8 @@ impl TestApp {
             axum::serve(listener, api::router(state)).with_graceful_shutdown(stopping.cancelled_owned());
         tokio::spawn(serving.into_future());
 
-        let mut kitchen = kitchen(pool.clone(), vault, variables(&sandbox.url, environment), data.path());
+        let variables = variables(&sandbox.url, environment);
+        let mut kitchen = kitchen(pool.clone(), vault, variables, data.path(), &sandbox.url);
         kitchen.settings.capabilities = capabilities.iter().map(ToString::to_string).collect();
         tokio::spawn(worker::serve(kitchen, drain.clone()));
         Self { url, sandbox, pool, http: reqwest::Client::new(), database, drain, _data: data }
@@ -323,6 +336,7 @@ fn kitchen(
     vault: Arc<Vault>,
     variables: BTreeMap<String, String>,
     data: &std::path::Path,
+    metadata: &str,
 ) -> Kitchen {
     Kitchen {
         store,
@@ -338,8 +352,11 @@ fn kitchen(
             settle: SETTLE,
         }),
         environment: Arc::new(EnvironmentSource { variables, home: None }),
-        metadata: fournil::metadata::MetadataService::new(fournil::metadata::DEFAULT_URL).unwrap(),
-        cells: Arc::new(std::env::temp_dir()),
+        metadata: MetadataService::new(metadata).unwrap(),
+        cells: Arc::new(CellHome {
+            program: env!("CARGO_BIN_EXE_fournil").into(),
+            folder: data.join("cells"),
+        }),
         endpoints: Arc::new(AllowedEndpoints { hosts: Vec::new(), loopback: true }),
         settings: WorkerSettings {
             id: format!("test-{}", uuid::Uuid::new_v4().simple()),

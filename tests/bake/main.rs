@@ -15,6 +15,8 @@ mod bodies;
 mod booting;
 mod cancelling;
 mod capacity;
+mod chroot;
+mod chroot_errors;
 mod cloud_errors;
 mod destroying;
 mod following;

@@ -28,6 +28,8 @@ pub enum Machines {
     /// Namespaces at first, and full PCs that boot their disks once the test asks for them; with a Debian among the
     /// official images.
     NamespacesAndPcs,
+    /// Namespaces, and the machine that the test runs on; among the official images is one with partitions.
+    NamespacesAndThisOne,
 }
 
 impl Machines {
@@ -53,15 +55,21 @@ impl Sandbox {
         let images: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandbox-images");
         let backend = match machines {
             Machines::None => "none",
-            Machines::Namespaces => "ns",
+            Machines::Namespaces | Machines::NamespacesAndThisOne => "ns",
             Machines::NamespacesAndPcs => "ns,qemu",
         };
-        let seeds = if machines == Machines::NamespacesAndPcs { "tiny,debian" } else { "tiny" };
+        let seeds = match machines {
+            Machines::NamespacesAndPcs => "tiny,debian",
+            Machines::NamespacesAndThisOne => "tiny,tiny-disk",
+            Machines::None | Machines::Namespaces => "tiny",
+        };
+        let this_one: &[&str] = if machines == Machines::NamespacesAndThisOne { &["--host-vm"] } else { &[] };
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "TERM"])
             .arg(program)
             .args(["--listen", "127.0.0.1:0", "--backend", backend, "--seed-images", seeds, "--image-cache"])
             .arg(images)
+            .args(this_one)
             .env("RUST_LOG", "error")
             .env_remove("OSC_ACCESS_KEY")
             .env_remove("OSC_SECRET_KEY")

@@ -101,3 +101,11 @@ pub fn tar_gz(files: &[(&str, &str)]) -> Vec<u8> {
     compressor.write_all(&tar(files)).unwrap();
     compressor.finish().unwrap()
 }
+
+/// An osc-chroot builder of the official image with partitions.
+pub fn chroot(name: &str) -> Value {
+    json!({
+        "type": "osc-chroot", "omi_name": name,
+        "source_omi_filter": { "filters": { "image-name": "tiny-disk-*" }, "owners": ["Outscale"], "most_recent": true },
+    })
+}

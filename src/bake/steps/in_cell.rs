@@ -57,7 +57,7 @@ impl OpenCell {
             return Ok(cell);
         }
         let id = format!("{}-{}-{}", cx.lease.run, cx.attempt, uuid::Uuid::new_v4().simple());
-        let cell = Arc::new(Cell::start(&cx.cells, &id).await?);
+        let cell = Arc::new(Cell::start_with(&cx.cells.program, &cx.cells.folder, &id).await?);
         for notice in cell.notices() {
             cx.say(notice).await;
         }
