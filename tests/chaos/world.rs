@@ -65,8 +65,17 @@ impl World {
         Self::with_backend("none").await
     }
 
+    /// Starts a region that this machine is a VM of; the others are states only.
+    pub async fn of_this_machine() -> Self {
+        Self::with(&["--backend", "none", "--host-vm", "--seed-images", "tiny,tiny-disk"]).await
+    }
+
     async fn with_backend(backend: &str) -> Self {
-        let arguments = ["--listen", "127.0.0.1:0", "--backend", backend];
+        Self::with(&["--backend", backend]).await
+    }
+
+    async fn with(more: &[&str]) -> Self {
+        let arguments = [&["--listen", "127.0.0.1:0"], more].concat();
         let mut sandbox = Process::start(&sandbox_binary().await, &arguments, &[]);
         let sandbox_url = sandbox.url().await;
         let gate = Gate::open(&sandbox_url).await;
@@ -94,6 +103,8 @@ impl World {
             ("OSC_ENDPOINT_API", endpoint.as_str()),
             ("OSC_REGION", "eu-west-2"),
             ("FOURNIL_DATA_DIR", &*folder),
+            ("FOURNIL_METADATA_URL", &self.sandbox_url),
+            ("FOURNIL_CAPABILITIES", "chroot"),
             ("FOURNIL_WORKER_NAME", name),
             ("FOURNIL_WORKERS", "4"),
             ("FOURNIL_LEASE", &lease),
@@ -112,6 +123,27 @@ impl World {
         );
         let url = process.url().await;
         Server { process, url }
+    }
+
+    /// Waits until nothing is noted down of the chroots of a server, so that nothing of them is on this machine either.
+    pub async fn has_no_cells(&self, name: &str) -> Result<(), String> {
+        let folder = self.data_dir.path().join(name).join("cells");
+        let left = || -> Vec<_> {
+            std::fs::read_dir(&folder)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.file_name())
+                .collect()
+        };
+        let emptied = async {
+            while !left().is_empty() {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        tokio::time::timeout(BUILD, emptied)
+            .await
+            .map_err(|_| format!("cells of `{name}` are left: {:?}", left()))
     }
 
     /// Everything that is in the region now and was not there from the start.
@@ -353,4 +385,23 @@ pub fn volumes(inline: &[&str]) -> Value {
         ]),
     );
     template
+}
+
+/// A bake of the same kind that works in a volume on this machine.
+pub fn chroot(omi_name: &str, inline: &[&str]) -> Value {
+    json!({
+        "builders": [{
+            "type": "osc-chroot",
+            "name": "chaos",
+            "region": "eu-west-2",
+            "omi_name": omi_name,
+            "source_omi_filter": {
+                "filters": { "image-name": "tiny-disk-*" }, "owners": ["Outscale"], "most_recent": true,
+            },
+            "root_volume_tags": { "Purpose": "chaos" },
+            "tags": { "Purpose": "chaos" },
+            "chroot_mounts": [["proc", "proc", "/proc"], ["bind", "/dev", "/dev"]],
+        }],
+        "provisioners": [{ "type": "shell", "inline": inline }],
+    })
 }
