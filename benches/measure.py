@@ -317,9 +317,57 @@ def surrogate(binaries, counts=(1, 2, 8)):
     return result
 
 
+def same_bake(kind, source, rounds=0):
+    """The bake of examples/chroot by this builder; its script as a line, since a folder is not sent."""
+    folder = ROOT / "examples" / "chroot"
+    builder = {"type": kind, "region": "eu-west-2", "omi_name": f"bench-{kind}-{rounds}-{time.time_ns()}", **source}
+    if kind == "osc-bsu":
+        builder |= {"vm_type": "tinav5.c1r1p2", "ssh_username": "outscale"}
+    script = (folder / "scripts" / "setup.sh").read_text().splitlines()[1:]
+    if kind == "osc-bsu":
+        script = ["sudo sh -e <<'SETUP'", *script, "SETUP"]
+    return {"builders": [builder], "provisioners": [{"type": "shell", "inline": script}]}
+
+
+def chroot(binaries, rounds=5):
+    """The same change of an OMI by osc-chroot and by osc-bsu, in a cloud of realistic delays and in one without any: what is
+    left there is the time in fournil, in the sandbox, and in the provisioners."""
+    official = {"source_omi_filter": {"filters": {"image-name": "tiny-disk-*"}, "owners": ["Outscale"], "most_recent": True}}
+    result = {}
+    for latency in ("realistic", "none"):
+        with Stand(binaries, latency=latency, this_machine=True) as stand:
+            def bake(kind, source, number):
+                build = stand.post(same_bake(kind, source, number))
+                ended = stand.wait(build["id"], patience=600)
+                if ended["state"] != "succeeded":
+                    raise Trouble(f"the build {ended['state']}: {json.dumps(ended['error'])}")
+                steps = stand.steps(build["id"])
+                made = max(seconds(step["finished_at"]) for step in steps) - seconds(ended["created_at"])
+                return ended, made, {step["name"]: step["seconds"] for step in steps}
+
+            first, copied, _ = bake("osc-chroot", official, 0)
+            own = {"source_omi": first["artifacts"][0]["id"]}
+            times = {kind: [] for kind in ("osc-chroot", "osc-bsu")}
+            local = []
+            for number in range(1, (rounds if latency == "none" else 2) + 1):
+                for kind in times:
+                    _, made, steps = bake(kind, own, number)
+                    times[kind].append(made)
+                    if kind == "osc-chroot":
+                        names = ("pre_mount", "mount_volume", "post_mount", "prepare_chroot", "provision", "release_chroot")
+                        local.append(sum(steps[name] for name in names))
+            result[f"delays: {latency}"] = {
+                "osc-chroot from an OMI of another account, which is copied (s)": round(copied, 2),
+                "osc-chroot (s)": spread(times["osc-chroot"], 1.0),
+                "of it mounted (s)": spread(local, 1.0),
+                "osc-bsu (s)": spread(times["osc-bsu"], 1.0),
+            }
+    return result
+
+
 ALL = {
     "first-call": first_call, "whole-bake": whole_bake, "hello": hello, "log-rate": log_rate, "log-delay": log_delay,
-    "many": many, "takeover": takeover, "surrogate": surrogate,
+    "many": many, "takeover": takeover, "surrogate": surrogate, "chroot": chroot,
 }
 NEED_DATABASE = ("takeover",)
-NEED_ROOT = ("hello", "log-rate", "log-delay", "many", "surrogate")
+NEED_ROOT = ("hello", "log-rate", "log-delay", "many", "surrogate", "chroot")

@@ -108,8 +108,8 @@ class Process:
 class Stand:
     """A sandbox and a fournil that uses it. `with Stand(…) as stand:`"""
 
-    def __init__(self, binaries, backend="ns", latency=None, settings=None):
-        self.binaries, self.backend, self.latency = binaries, backend, latency
+    def __init__(self, binaries, backend="ns", latency=None, settings=None, this_machine=False):
+        self.binaries, self.backend, self.latency, self.this_machine = binaries, backend, latency, this_machine
         self.settings = settings or {}
 
     def __enter__(self):
@@ -135,7 +135,7 @@ class Stand:
         oapi, api = free_port(), free_port()
         self.sandbox_process = self.process("oapi-sandbox", [
             self.binaries / "oapi-sandbox", "--listen", f"127.0.0.1:{oapi}", "--backend", self.backend,
-            "--latency", latency,
+            "--latency", latency, *(["--host-vm", "--seed-images", "tiny,tiny-disk"] if self.this_machine else []),
         ], {**plain, **KEYS})
         self.sandbox_process.wait_for(oapi, "/sandbox/health")
         self.sandbox = Http(oapi)
@@ -143,6 +143,8 @@ class Stand:
         self.environment = {
             **plain, **KEYS, "OSC_ENDPOINT_API": f"http://127.0.0.1:{oapi}", "OSC_REGION": "eu-west-2", **self.settings,
         }
+        if self.this_machine:
+            self.environment |= {"FOURNIL_METADATA_URL": f"http://127.0.0.1:{oapi}", "FOURNIL_CAPABILITIES": "chroot"}
         self.fournil, self.api = self.replica("fournil", api)
         return self
 
