@@ -146,9 +146,7 @@ mod damage {
         LazyLock::new(|| cases().iter().map(|case| sent(case)).collect());
 
     fn survives(request: &BuildRequest, folder: &ContextFolder) -> Result<(), TestCaseError> {
-        let started = std::time::Instant::now();
         let parsed = parse(request, Some(folder), &cx());
-        prop_assert!(started.elapsed().as_secs() < 5, "it took {:?}", started.elapsed());
         if let Err(problem) = parsed {
             prop_assert!(matches!(problem.status, 400 | 422), "{:?}", problem);
             prop_assert!(problem.errors.len() <= 100);
