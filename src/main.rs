@@ -12,6 +12,10 @@ use fournil::{
 };
 
 fn main() -> ExitCode {
+    // Before there is a second thread: what goes into namespaces has to be alone.
+    if let Some(code) = fournil::cell::as_program_of_a_cell() {
+        return code;
+    }
     let cli = Cli::from_process();
     match run(cli) {
         Ok(code) => code,

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{self, ApiLimits, AppState, Clock},
     bake::CellHome,
+    cell,
     config::{Config, Database},
     credentials::{provider::EnvironmentSource, vault::Vault},
     embedded_postgres::EmbeddedPostgres,
@@ -155,6 +156,10 @@ fn kitchen(
     environment: BTreeMap<String, String>,
 ) -> anyhow::Result<Kitchen> {
     let id = uuid::Uuid::new_v4().simple().to_string();
+    let cells = CellHome::of_process(&config.data_dir);
+    for left in cell::clean_leftovers(&cells.folder).context("could not look for what chroots have left")? {
+        tracing::warn!("left by a chroot of a fournil that was lost: {left}");
+    }
     let (scratch, scratch_lock) =
         scratch(&config.data_dir, &id).context("could not make a folder for the files of bakes")?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
@@ -176,7 +181,7 @@ fn kitchen(
             ..EnvironmentSource::of_process()
         }),
         metadata: MetadataService::new(&config.metadata_url).context("no HTTP client can be made")?,
-        cells: Arc::new(CellHome::of_process(&config.data_dir)),
+        cells: Arc::new(cells),
         endpoints: Arc::new(config.allowed_endpoints.clone()),
         env_allowed: Arc::new(exposed(&config.env_allowed)),
         settings: WorkerSettings {

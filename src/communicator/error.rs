@@ -3,7 +3,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use crate::domain::duration;
+use crate::{cell::CellError, domain::duration};
 
 use super::keys::KeyError;
 
@@ -163,6 +163,9 @@ pub enum CommunicatorError {
         /// What the last try met.
         last: Option<Box<CommunicatorError>>,
     },
+    /// The chroot on the worker's own machine cannot be worked in.
+    #[error(transparent)]
+    Cell(#[from] CellError),
     /// Somebody cancelled the build.
     #[error("cancelled")]
     Cancelled,
@@ -217,6 +220,7 @@ impl CommunicatorError {
             Self::TransferFailed { .. } | Self::NoTransferMethod { .. } => "transfer_failed",
             Self::TooLarge { .. } => "download_too_large",
             Self::Local { .. } => "local_file",
+            Self::Cell(error) => error.code(),
             Self::TimedOut { last, .. } => last.as_deref().map_or("ssh_timeout", Self::code),
             Self::Cancelled => "cancelled",
         }
@@ -286,6 +290,7 @@ impl CommunicatorError {
                     .as_deref()
                     .map_or(Some("Raise `ssh_timeout` if the VM needs longer to boot."), Self::hint);
             }
+            Self::Cell(error) => return error.hint(),
             Self::Local { .. } | Self::Cancelled => return None,
         })
     }
@@ -314,6 +319,7 @@ impl CommunicatorError {
             | Self::NoTransferMethod { .. }
             | Self::TooLarge { .. }
             | Self::Local { .. }
+            | Self::Cell(_)
             | Self::Cancelled => false,
         }
     }

@@ -1,0 +1,124 @@
+//! What a cell leaves on the host, and how it goes away: at its end by its keeper, after a power loss at the next start.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+use super::order::{Record, anchor, lock_file, record_file};
+
+/// How long the kernel may take to end the processes of a cgroup.
+const CGROUP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Removes what cells left that nobody holds any more, and answers what that was. Call it before the first run.
+///
+/// # Errors
+/// When the folder cannot be read; that it does not exist is no error.
+pub fn clean_leftovers(cells: &Path) -> io::Result<Vec<String>> {
+    let mut cleaned = Vec::new();
+    let entries = match fs::read_dir(cells) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(cleaned),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let Some(id) = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| name.strip_suffix(".lock"))
+            .map(str::to_owned)
+        else {
+            continue;
+        };
+        let Ok(lock) = fs::File::options().read(true).write(true).open(&path) else { continue };
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => cleaned.extend(remove(cells, &id)),
+            Err(Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(cleaned)
+}
+
+/// Removes what the cell `id` leaves. To be called with its lock held, after its processes have ended.
+pub(super) fn remove(cells: &Path, id: &str) -> Vec<String> {
+    let mut told = Vec::new();
+    let record = read(cells, id);
+    if let Some(cgroup) = &record.cgroup
+        && cgroup.exists()
+    {
+        match end_cgroup(cgroup) {
+            Ok(()) => told.push(format!("removed the cgroup {}", cgroup.display())),
+            Err(error) => told.push(format!("could not remove the cgroup {}: {error}", cgroup.display())),
+        }
+    }
+    for folder in &record.folders {
+        // Only ever an empty folder: what somebody put there is not ours.
+        match fs::remove_dir(folder) {
+            Ok(()) => told.push(format!("removed the folder {}", folder.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => told.push(format!("could not remove the folder {}: {error}", folder.display())),
+        }
+    }
+    let _ = fs::remove_dir(anchor(cells, id));
+    let _ = fs::remove_file(record_file(cells, id));
+    let _ = fs::remove_file(lock_file(cells, id));
+    told
+}
+
+/// What is noted about the cell `id`; nothing if that cannot be read.
+pub(super) fn read(cells: &Path, id: &str) -> Record {
+    fs::read(record_file(cells, id))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default()
+}
+
+/// Notes it, in one step.
+pub(super) fn write(cells: &Path, id: &str, record: &Record) -> io::Result<()> {
+    let file = record_file(cells, id);
+    let new = cells.join(format!("{id}.json.new"));
+    fs::write(&new, serde_json::to_vec(record)?)?;
+    fs::File::open(&new)?.sync_all()?;
+    fs::rename(new, file)
+}
+
+/// Ends all processes of a cgroup and removes it.
+fn end_cgroup(cgroup: &Path) -> io::Result<()> {
+    let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+    let until = Instant::now() + CGROUP_PATIENCE;
+    loop {
+        match fs::remove_dir(cgroup) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Where the cgroup of a cell would be: below that of this process, in the hierarchy of version 2.
+pub(super) fn cgroup_for(id: &str) -> io::Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let mount = mounts
+        .lines()
+        .filter_map(|line| line.split_once(" - "))
+        .filter(|(_, kind)| kind.starts_with("cgroup2 "))
+        .filter_map(|(fields, _)| fields.split(' ').nth(4))
+        .next()
+        .ok_or_else(|| io::Error::other("there is no cgroup version 2"))?;
+    let own = fs::read_to_string("/proc/self/cgroup")?;
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .ok_or_else(|| io::Error::other("there is no cgroup version 2"))?;
+    let parent = Path::new(mount).join(own.trim_start_matches('/'));
+    Ok(parent.join(format!("fournil-cell-{id}")))
+}
