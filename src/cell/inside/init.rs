@@ -17,6 +17,9 @@ use rustix::{
     process::{WaitOptions, chroot, wait},
 };
 
+/// Between two turns of a process that only has to be there.
+const HOLD: Duration = Duration::from_secs(3600);
+
 /// How often processes that ended are collected.
 const COLLECT: Duration = Duration::from_millis(250);
 
@@ -87,6 +90,26 @@ fn hide(anchor: &Path) -> std::io::Result<()> {
     rustix::process::pivot_root(".", ".")?;
     unmount(".", UnmountFlags::DETACH)?;
     chroot(".")?;
+    std::env::set_current_dir("/")
+}
+
+/// A process that does nothing but be in the mounts of the image, whose root is at `root` in the cell's.
+pub(super) fn hold(root: &Path) -> ExitCode {
+    if let Err(error) = go_to(root) {
+        return failed(&error);
+    }
+    ready();
+    loop {
+        std::thread::sleep(HOLD);
+    }
+}
+
+fn go_to(root: &Path) -> std::io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+    std::env::set_current_dir(root)?;
+    rustix::process::pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
     std::env::set_current_dir("/")
 }
 

@@ -44,6 +44,7 @@ pub fn as_program_of_a_cell() -> Option<ExitCode> {
         ("keep", []) => keep::keep(),
         ("init", [anchor]) => init::init(Path::new(anchor)),
         ("root-init", [anchor]) => init::root_init(Path::new(anchor)),
+        ("hold", [root]) => init::hold(Path::new(root)),
         ("do", []) => one_order(),
         ("enter", [anchor, command]) => command::enter(Path::new(anchor), command),
         _ => return None,

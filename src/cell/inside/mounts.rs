@@ -73,8 +73,8 @@ pub(super) fn root(doors: &Doors, device: &Path, path: &Path, options: &[String]
 /// After the root was unmounted: nothing tells of it any more.
 pub(super) fn forget_root(doors: &Doors) {
     let anchor = doors.place.anchor();
-    let _ = unmount(anchor.join("image"), UnmountFlags::DETACH);
-    for name in ["image", "root", "device"] {
+    doors.end_image();
+    for name in ["root", "device"] {
         let _ = fs::remove_file(anchor.join(name));
     }
     let (cells, id) = (&doors.place.cells, &doors.place.id);

@@ -2,23 +2,29 @@
 
 use std::{
     fs,
-    io::{self, Read},
+    io::{self, BufRead, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, CWD, Mode, OFlags, open, openat},
-    mount::{
-        MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount,
-        open_tree, unmount,
-    },
+    fs::{AtFlags, Mode, OFlags, open, openat},
+    mount::{MountPropagationFlags, mount_change},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
 use super::root::Root;
 use crate::cell::{CellError, order::Place};
+
+/// Tells which process holds the image's mounts.
+const HOLDER: &str = "image";
+
+/// How long that process may take to end, in seconds.
+const HOLDER_ENDS: i64 = 10;
 
 /// A cell, opened from outside: everything is opened in `/proc` of the host before the process goes in, because what
 /// is in there cannot be trusted, and `/proc/self` means nothing there.
@@ -81,36 +87,62 @@ impl Doors {
     /// Goes into the mounts of the image, of which its root is the root.
     pub fn enter_image(&self) -> Result<(), CellError> {
         self.root_path()?;
-        enter_image(&self.place.anchor())
+        let pid = self.holder().ok_or(CellError::Gone)?;
+        let mounts =
+            openat(&self.proc, format!("{pid}/ns/mnt"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        enter(mounts.map_err(|_| CellError::Gone)?)
     }
 
     /// Makes the mounts of the image: a namespace in which the folder `path` is the root, and nothing of the host is.
-    /// What is mounted below `path` in the cell comes to it as well.
+    /// What is mounted below `path` in the cell comes to it as well. A process of the cell holds it: a mounted namespace
+    /// would do too, but Linux 6.18 refuses that at times, because it numbers namespaces out of order.
     pub fn make_image(&self, path: &Path) -> Result<(), CellError> {
         let failed = |error: io::Error| CellError::failed("make the image's mount namespace", error);
         mount_change(path, MountPropagationFlags::SHARED).map_err(|error| failed(error.into()))?;
-        unshare(CloneFlags::CLONE_NEWNS).map_err(|error| failed(error.into()))?;
-        let made = (|| {
-            mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
-            std::env::set_current_dir(path)?;
-            rustix::process::pivot_root(".", ".")?;
-            unmount(".", UnmountFlags::DETACH)?;
-            let own = openat(&self.proc, "self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-            io::Result::Ok(own)
-        })();
-        self.enter_mounts()?;
-        let own = made.map_err(failed)?;
-        let keep = self.place.anchor().join("image");
-        fs::File::create(&keep).map_err(failed)?;
-        // A namespace lives as long as it is mounted somewhere.
-        (|| {
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE
-                | OpenTreeFlags::OPEN_TREE_CLOEXEC
-                | OpenTreeFlags::AT_EMPTY_PATH;
-            let tree = open_tree(&own, "", flags)?;
-            move_mount(&tree, "", CWD, &keep, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        })()
-        .map_err(|error| failed(error.into()))
+        self.enter_processes()?;
+        let mut holder = Command::new("/proc/1/exe")
+            .args([super::SUBCOMMAND, "hold"])
+            .arg(path)
+            .env_clear()
+            .current_dir("/")
+            .stdin(self.null.try_clone().map_err(failed)?)
+            .stdout(Stdio::piped())
+            .stderr(self.null.try_clone().map_err(failed)?)
+            .spawn()
+            .map_err(failed)?;
+        let pid = holder.id();
+        let mut said = String::new();
+        if let Some(output) = holder.stdout.take() {
+            io::BufReader::new(output).read_line(&mut said).map_err(failed)?;
+        }
+        if said.trim_end() != "ready" {
+            let _ = holder.wait();
+            return Err(failed(io::Error::other(said.trim_end().to_owned())));
+        }
+        let status = self.read_proc(&format!("{pid}/status")).map_err(failed)?;
+        let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+        let within = pids.split_whitespace().next_back().unwrap_or_default();
+        fs::write(self.place.anchor().join(HOLDER), format!("{pid} {within}")).map_err(failed)
+    }
+
+    /// The process that holds the image's mounts, if there is one.
+    pub fn holder(&self) -> Option<u32> {
+        let pid = holder(&self.place.anchor())?.0.parse().ok()?;
+        (self.namespace_of(pid) == Some(self.place.namespace)).then_some(pid)
+    }
+
+    /// Lets go of the image's mounts.
+    pub fn end_image(&self) {
+        let pid = self.holder().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid
+            && let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
+            && pidfd_send_signal(&process, Signal::KILL).is_ok()
+        {
+            // Readable once it has ended.
+            let patience = Timespec { tv_sec: HOLDER_ENDS, tv_nsec: 0 };
+            let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience));
+        }
+        let _ = fs::remove_file(self.place.anchor().join(HOLDER));
     }
 
     /// Where the root is mounted.
@@ -157,11 +189,23 @@ impl Doors {
     }
 }
 
-/// Goes into the mounts of the image that the cell at `anchor` holds.
+/// Goes into the mounts of the image that the cell at `anchor` holds, for a program that is in the cell already and sees
+/// its processes.
 pub(super) fn enter_image(anchor: &Path) -> Result<(), CellError> {
-    let failed = |error: io::Error| CellError::failed("go into the image", error);
-    let image = fs::File::open(anchor.join("image")).map_err(failed)?;
-    setns(&image, CloneFlags::CLONE_NEWNS).map_err(|error| failed(error.into()))
+    let (_, within) = holder(anchor).ok_or(CellError::NoRoot)?;
+    let mounts = open(format!("/proc/{within}/ns/mnt"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    enter(mounts.map_err(|_| CellError::Gone)?)
+}
+
+fn enter(mounts: OwnedFd) -> Result<(), CellError> {
+    setns(&mounts, CloneFlags::CLONE_NEWNS).map_err(|error| CellError::failed("go into the image", error))
+}
+
+/// The process that holds the image's mounts: its pid outside of the cell and within.
+fn holder(anchor: &Path) -> Option<(String, String)> {
+    let pids = fs::read_to_string(anchor.join(HOLDER)).ok()?;
+    let (outside, within) = pids.split_once(' ')?;
+    Some((outside.to_owned(), within.to_owned()))
 }
 
 pub(super) fn enter_processes(namespace: impl AsFd) -> Result<(), CellError> {

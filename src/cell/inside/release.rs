@@ -47,7 +47,7 @@ pub(super) fn release(doors: &Doors) -> Answer {
             open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).and_then(syncfs);
         synced.map_err(|error| CellError::failed("write the image out", error))?;
     }
-    let _ = unmount(doors.place.anchor().join("image"), UnmountFlags::DETACH);
+    doors.end_image();
     unmount_all(doors, &path)?;
     if let Ok(device) = device {
         wait_until_free(&device)?;
@@ -95,7 +95,7 @@ fn is_to_end(doors: &Doors, pid: u32) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").trim();
     let is_first = field("NSpid:").split_whitespace().next_back() == Some("1");
     // What is dead only waits to be collected.
-    !is_first && !field("State:").starts_with(['Z', 'X'])
+    !is_first && doors.holder() != Some(pid) && !field("State:").starts_with(['Z', 'X'])
 }
 
 /// Unmounts `path` and all below it, the last mount first.

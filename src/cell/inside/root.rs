@@ -31,9 +31,12 @@ impl Root {
     /// Opens `path` in the image.
     pub fn find(&self, path: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        // With O_PATH nothing is opened, and the kernel refuses flags that would say how.
+        let further =
+            if flags.contains(OFlags::PATH) { OFlags::CLOEXEC } else { OFlags::CLOEXEC | OFlags::NOCTTY };
         let mut tries = 0;
         loop {
-            match openat2(&self.0, path, flags | OFlags::CLOEXEC | OFlags::NOCTTY, mode, resolve) {
+            match openat2(&self.0, path, flags | further, mode, resolve) {
                 Err(Errno::AGAIN) if tries < TRIES => tries += 1,
                 Err(Errno::INTR) => {}
                 found => return Ok(found?),
