@@ -18,6 +18,8 @@ pub struct Quirks {
     pub invisible_after_create_ms: u64,
     /// Whether a new snapshot is `in-queue` first (else `pending` at once).
     pub snapshot_in_queue: bool,
+    /// Whether the snapshots behind the official images may be used by everybody, as the images may.
+    pub official_snapshots_public: bool,
     /// Which links lead to volumes that are linked to this machine from now on: `asked_name`, `by_id`, `none`.
     pub host_vm_links: DeviceLinks,
     /// Whether calls signed by a role's key must bring the token that came with it.
@@ -91,6 +93,7 @@ impl Default for Quirks {
             terminated_visible_ms: 10_000,
             invisible_after_create_ms: 0,
             snapshot_in_queue: true,
+            official_snapshots_public: true,
             host_vm_links: DeviceLinks::AskedName,
             role_token_required: false,
             numeric_error_codes: false,

@@ -70,10 +70,10 @@ async fn a_vm_launched_from_the_omi_has_what_the_chroot_was_given(
     let log = app.log(id_of(&build)).await;
     let run = &build["runs"][0];
     assert_eq!((&run["builder"], &run["requires"]), (&json!("osc-chroot"), &json!(["chroot"])));
-    for line in ["as root", "told: chroot", "is linked as /dev/xvd", "unmounted the volume", "copying it"] {
+    for line in ["as root", "told: chroot", "is linked as /dev/xvd", "unmounted the volume"] {
         assert!(log.contains(line), "{line}: {log}");
     }
-    assert_eq!(app.file(id_of(&build), "made.txt").await, "/root 0 'quoted'\n");
+    assert_eq!(app.file(id_of(&build), "osc-chroot/made.txt").await, "/root 0 'quoted'\n");
     // Nothing is left but the OMI and its snapshot, and that is marked as finished.
     let image = image(&app, &build).await;
     assert_eq!(image.permissions_to_launch.as_ref().unwrap().account_ids, ["123456789012"]);
@@ -251,4 +251,19 @@ async fn an_hcl2_template_with_files_bakes_in_a_chroot(_: PgPoolOptions, databas
     let build = app.wait_build(id_of(&accepted)).await;
     app.succeeded(&build).await;
     assert!(app.log(id_of(&build)).await.lines().any(|line| line.ends_with("yes")));
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn an_omi_of_another_account_is_copied_first(_: PgPoolOptions, database: PgConnectOptions) {
+    let Some(app) = TestApp::on_a_vm(database).await else { return };
+    app.sandbox.post("quirks", json!({ "official_snapshots_public": false })).await;
+    let build = app
+        .bake_well(&template(chroot("copied"), json!([shell(&["echo {{.SourceOMI}} > /etc/from"])])))
+        .await;
+    let log = app.log(id_of(&build)).await;
+    assert!(log.contains("copying it") && log.contains("it is removed at the end"), "{log}");
+    // Neither the copy nor its snapshot is left.
+    let living = app.sandbox.resources().await;
+    assert_eq!(living["images"], json!([build["artifacts"][0]["id"]]));
+    assert_eq!(living["snapshots"], build["artifacts"][0]["snapshots"]);
 }

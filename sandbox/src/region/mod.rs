@@ -213,6 +213,9 @@ impl Region {
 
     /// Replaces the switches.
     pub fn set_quirks(&self, quirks: Quirks) {
+        for snapshot in self.state().snapshots.values_mut().filter(|snapshot| snapshot.meta.is_seed) {
+            snapshot.permissions.is_public = quirks.official_snapshots_public;
+        }
         *self.quirks.write().unwrap_or_else(PoisonError::into_inner) = quirks;
     }
 

@@ -261,9 +261,12 @@ impl Region {
 }
 
 impl State {
-    /// A snapshot of which volumes and images can be made: visible and complete.
+    /// A snapshot of which volumes and images can be made: own or given, visible and complete.
     pub fn usable_snapshot(&self, id: &str) -> Result<&Snapshot, ApiError> {
-        let found = self.snapshots.get(id).filter(|snapshot| snapshot.meta.is_visible());
+        let found = self
+            .snapshots
+            .get(id)
+            .filter(|snapshot| snapshot.meta.is_visible() && snapshot.is_for(ACCOUNT_ID));
         let snapshot = found.ok_or_else(|| missing_snapshot(id))?;
         if snapshot.state != SnapshotState::Completed {
             return Err(ApiError::new(
@@ -279,6 +282,15 @@ impl State {
         let found =
             self.snapshots.get(id).filter(|snapshot| snapshot.meta.is_visible() && !snapshot.meta.is_seed);
         found.ok_or_else(|| missing_snapshot(id))
+    }
+}
+
+impl Snapshot {
+    /// Whether the account may make volumes of it.
+    fn is_for(&self, account: &str) -> bool {
+        self.account_id == account
+            || self.permissions.is_public
+            || self.permissions.accounts.contains(account)
     }
 }
 
