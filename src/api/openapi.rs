@@ -31,6 +31,7 @@ use crate::domain::Problem;
     components(schemas(Problem)),
     tags(
         (name = "builds", description = "Asking for builds, watching them, and ending them."),
+        (name = "access", description = "Tokens, and who did what."),
         (name = "logs", description = "Logs and events, as they happen."),
         (name = "operation", description = "For whoever runs the service."),
     ),

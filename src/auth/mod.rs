@@ -16,6 +16,7 @@ pub mod principal;
 mod revocation;
 pub mod role;
 pub mod setup;
+pub mod spec;
 mod streams;
 pub mod token;
 
