@@ -1,10 +1,14 @@
 //! The command line: what can be typed, in fournil's spelling and in Packer's. Doing it is up to `client` and, for
 //! `serve`, to the program.
 
+mod access;
+
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
+
+pub use access::{AuditArgs, PlaceArgs, TokenCommand, TokenCreateArgs, TokenListArgs, TokenRevokeArgs};
 
 use crate::domain::{BuildId, BuildState, RunId, duration, on_error::Release};
 
@@ -85,6 +89,11 @@ pub enum ClientCommand {
     Retry(BuildRef),
     /// List what a build made in the cloud, and what became of it.
     Resources(BuildRef),
+    /// Make, list and revoke tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// List who did what, newest first.
+    Audit(Box<AuditArgs>),
 }
 
 /// Which server, and how to print its answers.

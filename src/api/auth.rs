@@ -71,7 +71,8 @@ impl Caller {
             tracing::warn!(principal = %self.actor.principal, "too many denials; this one is not recorded");
             return error.into();
         }
-        let entry = Entry { detail: json!({ "why": error.problem().code, "detail": error.to_string() }), ..entry };
+        let entry =
+            Entry { detail: json!({ "why": error.problem().code, "detail": error.to_string() }), ..entry };
         let written = async {
             let mut db = state.store.acquire().await?;
             audit::record(&mut db, &self.actor, &entry, state.clock.now()).await
@@ -138,9 +139,7 @@ async fn passed(state: &AppState, request: Request, next: Next) -> Result<Respon
 
 fn rule(state: &AppState, method: &Method, pattern: Option<&str>) -> Rule {
     match pattern {
-        Some("/metrics") if state.auth.settings().metrics_open => {
-            Rule { access: Access::Open, action: None }
-        }
+        Some("/metrics") if state.auth.settings().metrics_open => Rule { access: Access::Open, action: None },
         Some(pattern) => policy::rule(method.as_str(), pattern),
         // There is nothing at the path, which nobody needs a role to be told.
         None => Rule { access: Access::From(crate::auth::Role::Viewer), action: None },
@@ -257,5 +256,7 @@ fn until_ended(response: Response, stay: Stay, slot: Slot) -> Response {
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(sse::EVENT_STREAM.as_bytes()))
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(sse::EVENT_STREAM.as_bytes()))
 }

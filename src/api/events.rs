@@ -64,7 +64,10 @@ pub async fn events(
         }
         None => feed::end(&mut *state.store.acquire().await?).await?,
     };
-    Ok(sse::respond(follow(&state, wake, place, caller.principal.limits.labels.clone()), state.draining.clone()))
+    Ok(sse::respond(
+        follow(&state, wake, place, caller.principal.limits.labels.clone()),
+        state.draining.clone(),
+    ))
 }
 
 fn follow(

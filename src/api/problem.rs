@@ -132,7 +132,9 @@ pub enum ApiError {
     #[error("There is a token `{0}`. Revoke it first, or choose another name.")]
     TokenNameTaken(String),
     /// The request's headers are too many or too long.
-    #[error("The request has {count} headers of {bytes} bytes; at most {most} headers of {limit} bytes are accepted.")]
+    #[error(
+        "The request has {count} headers of {bytes} bytes; at most {most} headers of {limit} bytes are accepted."
+    )]
     HeadersTooLarge {
         /// How many there are.
         count: usize,

@@ -57,8 +57,17 @@ pub struct TokenView {
 
 impl From<TokenRow> for TokenView {
     fn from(row: TokenRow) -> Self {
-        let TokenRow { id: _, name, role, limits, created_at, created_by, expires_at, last_used_at, revoked_at } =
-            row;
+        let TokenRow {
+            id: _,
+            name,
+            role,
+            limits,
+            created_at,
+            created_by,
+            expires_at,
+            last_used_at,
+            revoked_at,
+        } = row;
         Self { name, role, limits, created_at, created_by, expires_at, last_used_at, revoked_at }
     }
 }

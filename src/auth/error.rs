@@ -101,12 +101,8 @@ impl AccessError {
             Self::TooManyFailures(_) => new(429, "too_many_failures", "Too many wrong tokens").retryable(),
             Self::Role { .. } => new(403, "role_too_low", "Your role does not allow this"),
             Self::Limit(_) => new(403, "token_limit", "A limit of the token forbids this"),
-            Self::TooManyBuilds { .. } => {
-                new(429, "too_many_builds", "Too many builds at once").retryable()
-            }
-            Self::TooManyStreams(..) => {
-                new(429, "too_many_streams", "Too many streams are open").retryable()
-            }
+            Self::TooManyBuilds { .. } => new(429, "too_many_builds", "Too many builds at once").retryable(),
+            Self::TooManyStreams(..) => new(429, "too_many_streams", "Too many streams are open").retryable(),
         }
     }
 

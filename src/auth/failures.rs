@@ -55,7 +55,8 @@ impl Failures {
             inner.forgiven.retain(|_, until| *until > now);
             // Who has the least to be forgiven goes first.
             while inner.forgiven.len() >= ADDRESSES
-                && let Some(least) = inner.forgiven.iter().min_by_key(|(_, until)| **until).map(|(who, _)| *who)
+                && let Some(least) =
+                    inner.forgiven.iter().min_by_key(|(_, until)| **until).map(|(who, _)| *who)
             {
                 inner.forgiven.remove(&least);
             }
@@ -107,7 +108,9 @@ mod tests {
             assert_eq!(failures.wait(address(1), &BAD, now), None);
             failures.failed(address(1), &BAD, now);
         }
-        assert!(failures.wait(address(1), &BAD, now).is_some_and(|wait| wait <= EACH + Duration::from_secs(1)));
+        assert!(
+            failures.wait(address(1), &BAD, now).is_some_and(|wait| wait <= EACH + Duration::from_secs(1))
+        );
         assert_eq!(failures.wait(address(2), &BAD, now), None, "another address is not concerned");
         assert_eq!(failures.wait(address(1), &BAD, now + EACH), None);
     }

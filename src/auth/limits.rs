@@ -80,7 +80,9 @@ impl Limits {
     /// Whether builds with these labels are the token's to see. `labels` is an object of texts.
     #[must_use]
     pub fn covers(&self, labels: &serde_json::Value) -> bool {
-        self.labels.iter().all(|(name, wanted)| labels.get(name).and_then(|value| value.as_str()) == Some(wanted))
+        self.labels
+            .iter()
+            .all(|(name, wanted)| labels.get(name).and_then(|value| value.as_str()) == Some(wanted))
     }
 
     /// Gives a request the labels that its build must have.

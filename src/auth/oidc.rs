@@ -89,7 +89,9 @@ impl Oidc {
         let key = match key {
             Usable::Key(key) => key,
             Usable::Unknown => return Err(refused("its key is none of the provider's")),
-            Usable::Ambiguous => return Err(refused("it does not say which of the provider's keys signed it")),
+            Usable::Ambiguous => {
+                return Err(refused("it does not say which of the provider's keys signed it"));
+            }
         };
         let mut validation = Validation::new(header.alg);
         validation.leeway = LEEWAY.as_secs();

@@ -156,7 +156,9 @@ async fn listen_for_ever(pool: &PgPool, watched: &Watched) {
         loop {
             match listen(pool, watched).await {
                 Err(StoreError::Database(sqlx::Error::PoolClosed)) => return,
-                Err(error) => info!(error = %error, "revoked tokens cannot be listened for; connecting again"),
+                Err(error) => {
+                    info!(error = %error, "revoked tokens cannot be listened for; connecting again")
+                }
                 Ok(never) => match never {},
             }
             tokio::time::sleep(RECONNECT).await;

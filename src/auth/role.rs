@@ -55,10 +55,9 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(|| format!("`{}` is no role; there are viewer, builder and admin", text.escape_debug()))
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| {
+            format!("`{}` is no role; there are viewer, builder and admin", text.escape_debug())
+        })
     }
 }
 

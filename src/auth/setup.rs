@@ -123,7 +123,13 @@ pub async fn revoke(
 /// Whoever can write into the database itself.
 #[must_use]
 pub fn owner_of_the_database() -> Actor {
-    Actor { principal: "database".to_owned(), token: None, role: Role::Admin, address: None, request_id: None }
+    Actor {
+        principal: "database".to_owned(),
+        token: None,
+        role: Role::Admin,
+        address: None,
+        request_id: None,
+    }
 }
 
 /// Makes the token of the environment an administrator's, called `bootstrap`. It replaces an earlier one; one that was revoked
@@ -156,7 +162,9 @@ pub async fn bootstrap(pool: &PgPool, secret: &SecretString, now: DateTime<Utc>)
             let actor = owner_of_the_database();
             revoke(&mut transaction, BOOTSTRAP, &actor, now).await?;
             insert(&mut transaction, &spec, secret, &actor, now).await?;
-            tracing::info!("the token of {BOOTSTRAP_VARIABLE} is an administrator's, by the name `{BOOTSTRAP}`");
+            tracing::info!(
+                "the token of {BOOTSTRAP_VARIABLE} is an administrator's, by the name `{BOOTSTRAP}`"
+            );
         }
     }
     transaction.commit().await?;

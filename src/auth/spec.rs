@@ -66,19 +66,31 @@ impl TokenSpec {
             wrong("/labels", format!("at most {NAMES} labels can be required"));
         }
         if labels.iter().any(|(name, value)| name.is_empty() || !is_text(name) || !is_text(value)) {
-            wrong("/labels", format!("a label has a name, both at most {TEXT} bytes without control characters"));
+            wrong(
+                "/labels",
+                format!("a label has a name, both at most {TEXT} bytes without control characters"),
+            );
         }
         if *max_builds == Some(0) {
-            wrong("/max_builds", "at least 1; a token that asks for no builds has the role viewer".to_owned());
+            wrong(
+                "/max_builds",
+                "at least 1; a token that asks for no builds has the role viewer".to_owned(),
+            );
         }
         // An administrator makes tokens without limits, so these would limit nothing.
         if self.role == Role::Admin && self.limits != Limits::default() {
-            wrong("/role", "an admin cannot be limited: whoever makes tokens can make one without limits".to_owned());
+            wrong(
+                "/role",
+                "an admin cannot be limited: whoever makes tokens can make one without limits".to_owned(),
+            );
         }
         match self.expires_at {
             Some(end) if end <= now => wrong("/expires_at", "this moment has passed".to_owned()),
             Some(end) if end - now > LONGEST => {
-                wrong("/expires_at", "at most ten years from now; leave it out for a token without end".to_owned());
+                wrong(
+                    "/expires_at",
+                    "at most ten years from now; leave it out for a token without end".to_owned(),
+                );
             }
             _ => {}
         }

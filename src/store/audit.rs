@@ -224,6 +224,9 @@ mod tests {
         assert_eq!((all[1].build_id, all[1].address.as_deref()), (Some(build), Some("2001:db8::1")));
         let filter = AuditFilter { build: Some(build), ..AuditFilter::default() };
         assert_eq!(list(&mut db, &filter, None, 10).await.unwrap().len(), 1);
-        assert_eq!(list(&mut db, &AuditFilter::default(), Some(all[0].id), 10).await.unwrap()[0].id, all[1].id);
+        assert_eq!(
+            list(&mut db, &AuditFilter::default(), Some(all[0].id), 10).await.unwrap()[0].id,
+            all[1].id
+        );
     }
 }

@@ -206,10 +206,12 @@ pub async fn open_builds(db: &mut PgConnection, id: Uuid) -> Result<i64, StoreEr
         .bind(id)
         .execute(&mut *db)
         .await?;
-    Ok(sqlx::query_scalar("SELECT count(*) FROM builds WHERE token_id = $1 AND state IN ('queued', 'running')")
-        .bind(id)
-        .fetch_one(db)
-        .await?)
+    Ok(sqlx::query_scalar(
+        "SELECT count(*) FROM builds WHERE token_id = $1 AND state IN ('queued', 'running')",
+    )
+    .bind(id)
+    .fetch_one(db)
+    .await?)
 }
 
 async fn notify(db: &mut PgConnection, id: Uuid) -> Result<(), StoreError> {

@@ -67,7 +67,11 @@ pub async fn release(
         Released::NotAgain => return Err(ApiError::NotAgain(id)),
     }
     let row = builds::read::get(&mut transaction, id).await?.ok_or_else(not_found)?;
-    let entry = Entry { target: wanted.run.as_deref(), detail: serde_json::json!({ "then": wanted.then }), ..Entry::of_build("build.release", id) };
+    let entry = Entry {
+        target: wanted.run.as_deref(),
+        detail: serde_json::json!({ "then": wanted.then }),
+        ..Entry::of_build("build.release", id)
+    };
     caller.record(&state, &mut transaction, &entry).await?;
     transaction.commit().await?;
     Ok((StatusCode::ACCEPTED, Json(row.into())))

@@ -120,7 +120,12 @@ mod tests {
     async fn refreshed(db: &mut PgConnection, place: Place, count: usize) -> Vec<FeedRow> {
         let refreshed = |row: &FeedRow| row.version == 3;
         for _ in 0..1000 {
-            let rows: Vec<_> = after(db, place, &BTreeMap::new(), 100).await.unwrap().into_iter().filter(refreshed).collect();
+            let rows: Vec<_> = after(db, place, &BTreeMap::new(), 100)
+                .await
+                .unwrap()
+                .into_iter()
+                .filter(refreshed)
+                .collect();
             if rows.len() >= count {
                 return rows;
             }
