@@ -35,7 +35,7 @@ impl Key {
                 let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
                 EncodingKey::from_ec_der(pair.to_pkcs8v1().unwrap().as_ref())
             }
-            _ => EncodingKey::from_ed_der(Ed25519KeyPair::generate().unwrap().to_pkcs8().unwrap().as_ref()),
+            _ => EncodingKey::from_ed_der(Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap().as_ref()),
         };
         Self { algorithm, secret, id }
     }
