@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::{
     http::header,
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -234,6 +234,6 @@ pub async fn document() -> Response {
     get, path = "/docs", operation_id = "docs", tag = "operation",
     responses((status = 200, description = "A page.", body = String, content_type = "text/html")),
 )]
-pub async fn docs() -> Html<&'static str> {
-    Html(include_str!("dashboard/docs.html"))
+pub async fn docs() -> Response {
+    super::dashboard::file("text/html; charset=utf-8", include_str!("dashboard/docs.html")).await
 }
