@@ -320,7 +320,7 @@ pub struct ServeArgs {
     /// A TOML file with settings [env: FOURNIL_CONFIG].
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
-    /// Where to listen [env: FOURNIL_LISTEN] [default: 127.0.0.1:8080].
+    /// Where to listen; other than loopback needs a token [env: FOURNIL_LISTEN] [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
     /// The Postgres database; without it a private one is kept in the data folder [env: DATABASE_URL].

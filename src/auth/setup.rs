@@ -230,7 +230,7 @@ mod tests {
         for weak in ["short", &"é".repeat(40), &format!("{} b", "a".repeat(40))] {
             assert!(matches!(bootstrap(&pool, &SecretString::from(weak), now).await, Err(SetupError::Weak)));
         }
-        let listed = async || tokens::list(&mut *pool.acquire().await.unwrap(), true).await.unwrap();
+        let listed = async || tokens::list(&mut pool.acquire().await.unwrap(), true).await.unwrap();
         bootstrap(&pool, &first, now).await.unwrap();
         bootstrap(&pool, &first, now).await.unwrap();
         assert_eq!(listed().await.len(), 1);
@@ -241,7 +241,7 @@ mod tests {
         // The old value does not come back.
         bootstrap(&pool, &first, now).await.unwrap();
         assert_eq!(listed().await.len(), 2);
-        let found = tokens::find(&mut *pool.acquire().await.unwrap(), &token::hash_secret(&second)).await;
+        let found = tokens::find(&mut pool.acquire().await.unwrap(), &token::hash_secret(&second)).await;
         assert!(found.unwrap().unwrap().revoked_at.is_none());
     }
 }
