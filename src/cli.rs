@@ -1,10 +1,14 @@
 //! The command line: what can be typed, in fournil's spelling and in Packer's. Doing it is up to `client` and, for
 //! `serve`, to the program.
 
+mod access;
+
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
+
+pub use access::{AuditArgs, PlaceArgs, TokenCommand, TokenCreateArgs, TokenListArgs, TokenRevokeArgs};
 
 use crate::domain::{BuildId, BuildState, RunId, duration, on_error::Release};
 
@@ -85,6 +89,11 @@ pub enum ClientCommand {
     Retry(BuildRef),
     /// List what a build made in the cloud, and what became of it.
     Resources(BuildRef),
+    /// Make, list and revoke tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// List who did what, newest first.
+    Audit(Box<AuditArgs>),
 }
 
 /// Which server, and how to print its answers.
@@ -311,7 +320,7 @@ pub struct ServeArgs {
     /// A TOML file with settings [env: FOURNIL_CONFIG].
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
-    /// Where to listen [env: FOURNIL_LISTEN] [default: 127.0.0.1:8080].
+    /// Where to listen; other than loopback needs a token [env: FOURNIL_LISTEN] [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
     /// The Postgres database; without it a private one is kept in the data folder [env: DATABASE_URL].

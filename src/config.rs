@@ -1,6 +1,8 @@
 //! What the operator decides about `fournil serve`: a TOML file, over it the environment, over both the flags. Past
 //! [`Config::load`] every value is checked; what is done with them is the business of whoever reads them.
 
+mod access;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
@@ -14,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use crate::domain::Capability;
 use crate::{
+    auth::{AuthSettings, setup::BOOTSTRAP_VARIABLE},
     credentials::{
         endpoints::{AllowedEndpoints, HostPattern},
         vault::MASTER_KEY_VARIABLE,
@@ -26,7 +29,7 @@ use crate::{
 /// Where fournil listens by default.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// Every setting: its name in the file (tables joined by dots) and in the environment. The flags carry the name of the
+/// Settings: their name in the file (tables joined by dots) and in the environment. The flags carry the name of the
 /// file.
 const SETTINGS: &[(&str, &str)] = &[
     ("listen", "FOURNIL_LISTEN"),
@@ -53,7 +56,13 @@ const SETTINGS: &[(&str, &str)] = &[
 ];
 
 /// Variables with our prefix that are no settings of `serve`.
-const OTHER_VARIABLES: &[&str] = &["FOURNIL_CONFIG", MASTER_KEY_VARIABLE, "FOURNIL_URL", "FOURNIL_TOKEN"];
+const OTHER_VARIABLES: &[&str] =
+    &["FOURNIL_CONFIG", MASTER_KEY_VARIABLE, BOOTSTRAP_VARIABLE, "FOURNIL_URL", "FOURNIL_TOKEN"];
+
+/// All settings: those above and those of the groups that have a file of their own.
+fn all_settings() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    SETTINGS.iter().chain(access::SETTINGS)
+}
 
 /// The configuration of `fournil serve`.
 #[derive(Debug, Clone)]
@@ -94,6 +103,12 @@ pub struct Config {
     pub oapi_poll_interval: Duration,
     /// How long something new in the cloud may stay invisible to reads.
     pub oapi_settle: Duration,
+    /// Who may use the service.
+    pub access: AuthSettings,
+    /// Names of this server beside `localhost` and addresses.
+    pub hosts: Vec<String>,
+    /// The text of `FOURNIL_BOOTSTRAP_TOKEN`; never read from the file.
+    pub bootstrap_token: Option<SecretString>,
     /// The text of `FOURNIL_MASTER_KEY`; never read from the file.
     pub master_key: Option<SecretString>,
     /// What the operator should know, though it is no error.
@@ -160,17 +175,6 @@ pub enum ConfigError {
         /// What is wrong and what would be right.
         why: String,
     },
-    /// Anybody in the network could use the operator's keys.
-    #[error(
-        "{origin}: {listen} can be reached from other machines, and fournil has no tokens yet that would keep strangers \
-         out; listen on 127.0.0.1 or [::1], and put a proxy that checks its users in front"
-    )]
-    Exposed {
-        /// The flag, variable or file.
-        origin: String,
-        /// The address.
-        listen: SocketAddr,
-    },
     /// There is no place for the data.
     #[error("neither XDG_DATA_HOME nor HOME is set: name a folder with --data-dir or FOURNIL_DATA_DIR")]
     NoDataFolder,
@@ -211,7 +215,7 @@ impl Config {
         if let Some(path) = flag("config").or_else(|| variable("FOURNIL_CONFIG")) {
             settings.read_file(Path::new(path))?;
         }
-        for (name, variable_name) in SETTINGS {
+        for (name, variable_name) in all_settings() {
             if let Some(text) = variable(variable_name) {
                 settings.0.insert(name, Setting { text: text.clone(), origin: (*variable_name).to_owned() });
             }
@@ -247,6 +251,9 @@ impl Config {
             oapi_calls_per_second: settings.rate("oapi.calls_per_second", 20.0)?,
             oapi_poll_interval: settings.milliseconds("oapi.poll_interval", 250, 10, 60_000)?,
             oapi_settle: settings.milliseconds("oapi.settle", 30_000, 0, 600_000)?,
+            access: settings.access(!listen.ip().is_loopback())?,
+            hosts: settings.hosts()?,
+            bootstrap_token: variable(BOOTSTRAP_VARIABLE).map(|text| SecretString::from(text.trim())),
             master_key: variable(MASTER_KEY_VARIABLE).map(|text| SecretString::from(text.as_str())),
             notices: unknown_variables(environment).into_iter().chain(missing).collect(),
         })
@@ -272,12 +279,13 @@ impl Settings {
                 self.read_table(path, &format!("{name}."), inner)?;
                 continue;
             }
-            let Some((known, _)) = SETTINGS.iter().find(|(known, _)| *known == name) else {
+            let Some((known, _)) = all_settings().find(|(known, _)| *known == name) else {
                 return Err(ConfigError::Unknown { path: path.to_owned(), name });
             };
             let origin = format!("`{name}` in {}", path.display());
             let Some(text) = as_text(value) else {
-                let why = "only texts, numbers and lists of texts have a meaning here".to_owned();
+                let why =
+                    "only texts, numbers, `true`, `false` and lists of texts have a meaning here".to_owned();
                 return Err(ConfigError::Value { origin, why });
             };
             self.0.insert(known, Setting { text, origin });
@@ -356,12 +364,7 @@ impl Settings {
             text.parse()
                 .map_err(|_| format!("`{text}` is no address with port; write for example `127.0.0.1:8080`"))
         };
-        let listen: SocketAddr = self.parsed("listen", parse)?.unwrap_or(DEFAULT_LISTEN);
-        if listen.ip().is_loopback() {
-            return Ok(listen);
-        }
-        let origin = self.0.get("listen").map(|setting| setting.origin.clone()).unwrap_or_default();
-        Err(ConfigError::Exposed { origin, listen })
+        Ok(self.parsed("listen", parse)?.unwrap_or(DEFAULT_LISTEN))
     }
 
     fn metadata_url(&self) -> Result<String, ConfigError> {
@@ -450,6 +453,7 @@ fn as_text(value: &toml::Value) -> Option<String> {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
         toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
         toml::Value::Array(values) => {
             let texts: Option<Vec<_>> = values.iter().map(|value| value.as_str()).collect();
             texts.map(|texts| texts.join(","))
@@ -480,14 +484,13 @@ fn parse_bytes(text: &str) -> Option<u64> {
 }
 
 fn known_names() -> String {
-    SETTINGS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    all_settings().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 /// A misspelt variable would be without effect and without a word.
 fn unknown_variables(environment: &BTreeMap<String, String>) -> Vec<String> {
-    let is_known = |name: &str| {
-        OTHER_VARIABLES.contains(&name) || SETTINGS.iter().any(|(_, variable)| *variable == name)
-    };
+    let is_known =
+        |name: &str| OTHER_VARIABLES.contains(&name) || all_settings().any(|(_, variable)| *variable == name);
     environment
         .keys()
         .filter(|name| name.starts_with("FOURNIL_") && !is_known(name))

@@ -2,6 +2,7 @@
 //! its log streams back live, and whatever happens nothing is lost or left behind. `main.rs` is only the command line.
 
 pub mod api;
+pub mod auth;
 pub mod bake;
 pub mod cell;
 pub mod cli;

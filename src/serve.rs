@@ -1,6 +1,8 @@
 //! `fournil serve`: builds its world in plain order, then serves until a signal: the API, the workers and the reaper in
 //! one process. The first signal drains, the second ends at once.
 
+mod connections;
+
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -21,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, ApiLimits, AppState, Clock},
+    auth::setup,
     bake::CellHome,
     cell,
     config::{Config, Database},
@@ -34,7 +37,7 @@ use crate::{
 };
 
 /// Connections that the API and the listeners may hold, beside those of the workers.
-const API_CONNECTIONS: u32 = 12;
+const API_CONNECTIONS: u32 = 14;
 
 /// How long a database may be away at the start.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
@@ -45,7 +48,7 @@ const REQUESTS_END: Duration = Duration::from_secs(10);
 /// Serves until a signal.
 ///
 /// # Errors
-/// The database cannot be reached, the address is taken, or the master key is missing or wrong.
+/// The database cannot be reached, the address is taken, the master key is missing or wrong, or strangers could come in.
 pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
     let drain = CancellationToken::new();
     for notice in &config.notices {
@@ -67,6 +70,11 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
     let connections = API_CONNECTIONS + u32::try_from(config.workers.min(60)).unwrap_or(60);
     let pool = store::pool(&url, connections).context("could not use the database's URL")?;
     migrate(&pool).await?;
+    let clock = Clock::system();
+    if let Some(secret) = &config.bootstrap_token {
+        setup::bootstrap(&pool, secret, clock.now()).await?;
+    }
+    setup::check_exposure(&pool, config.listen, config.access.oidc.is_some(), clock.now()).await?;
     let vault = Vault::load(config.master_key.as_ref(), &config.data_dir, embedded.is_some())
         .context("could not load the master key")?;
     let vault = Arc::new(vault);
@@ -76,11 +84,13 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
         json_bytes: usize::try_from(config.limits.request).unwrap_or(usize::MAX),
         archive_bytes: usize::try_from(config.limits.archive).unwrap_or(usize::MAX),
         build_timeout: config.build_timeout,
+        hosts: config.hosts.clone(),
         env_allowed: exposed(&config.env_allowed),
         capabilities: config.capabilities.clone(),
         ..ApiLimits::default()
     };
-    let state = AppState::new(pool.clone(), hub, vault.clone(), limits, Clock::system(), drain.clone());
+    let state = AppState::new(pool.clone(), hub, vault.clone(), limits, clock, drain.clone())
+        .with_auth(config.access.clone());
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("could not listen on {}", config.listen))?;
@@ -97,13 +107,9 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
     // While workers drain, the API still answers: `/readyz` says no, and a build can still be cancelled.
     let closing = CancellationToken::new();
     let stopping = closing.clone();
-    let serving = axum::serve(listener, api::router(state))
-        .with_graceful_shutdown(async move { stopping.cancelled().await });
-    let mut served = tokio::spawn(serving.into_future());
+    let mut served = tokio::spawn(connections::serve(listener, api::router(state), stopping));
     tokio::select! {
-        ended = &mut served => {
-            ended.context("the API ended")?.context("the API ended")?;
-        }
+        ended = &mut served => ended.context("the API ended")?,
         () = drain.cancelled() => {}
     }
     drain.cancel();

@@ -24,9 +24,20 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_MAX: usize = 128;
 
+/// The most headers of a request. The connection itself takes a few more, so that there is somebody to say so.
+const HEADERS_MOST: usize = 64;
+
+/// The most bytes of their names and values.
+const HEADERS_BYTES: usize = 32 << 10;
+
+/// The id of a request, for whoever wants to remember it.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
 /// Gives the request an id, and every error answer its body.
-pub async fn finish(request: Request, next: Next) -> Response {
+pub async fn finish(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let span = info_span!("request", request.id = %id, http.method = %method, http.path = uri.path());
     let start = Instant::now();
@@ -91,7 +102,7 @@ fn write_problem(mut response: Response, id: &str, method: &Method, uri: &Uri) -
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut written = (status, Json(problem)).into_response();
     written.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-    for name in [header::ALLOW, header::RETRY_AFTER, header::CONNECTION] {
+    for name in [header::ALLOW, header::RETRY_AFTER, header::CONNECTION, header::WWW_AUTHENTICATE] {
         if let Some(value) = response.headers().get(&name) {
             written.headers_mut().insert(name, value.clone());
         }
@@ -122,10 +133,15 @@ pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 }
 
 /// Refuses requests that a page of another site made a browser send: by a foreign `Origin`, or through a name that the
-/// attacker let point here (DNS rebinding). Until there are tokens, the address is all that guards the service.
+/// attacker let point here (DNS rebinding). Until there are tokens, the address is all that guards the service; once everybody
+/// needs one, any name will do, because a page of another site has none.
 pub async fn guard(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    if let Some(error) = too_large(request.headers()) {
+        return error.into_response();
+    }
     let host = host_of(&request);
     if let Some(host) = &host
+        && !state.auth.is_known_closed()
         && !is_own_host(host, &state.limits.hosts)
     {
         return ApiError::ForeignHost(host.clone()).into_response();
@@ -136,6 +152,13 @@ pub async fn guard(State(state): State<AppState>, request: Request, next: Next) 
         return ApiError::ForeignOrigin(origin).into_response();
     }
     next.run(request).await
+}
+
+fn too_large(headers: &HeaderMap) -> Option<ApiError> {
+    let count = headers.len();
+    let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let is_fine = count <= HEADERS_MOST && bytes <= HEADERS_BYTES;
+    (!is_fine).then_some(ApiError::HeadersTooLarge { count, bytes, most: HEADERS_MOST, limit: HEADERS_BYTES })
 }
 
 /// Host and port that the request was sent to.

@@ -1,13 +1,16 @@
 //! `GET /events`: the state changes of all builds, for the dashboard and for whoever wants to know at once.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use axum::{extract::State, http::HeaderMap, response::Response};
 use futures::Stream;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::{AppState, extract::Pairs, problem::ApiError, sse};
+use super::{AppState, auth::Caller, extract::Pairs, problem::ApiError, sse};
 use crate::{
     domain::Problem,
     logs::Wake,
@@ -16,6 +19,9 @@ use crate::{
         builds::feed::{self, FeedRow, Place},
     },
 };
+
+/// What a build must have to be told of.
+type Labels = BTreeMap<String, String>;
 
 /// Changes that are read at once.
 const PAGE: i64 = 500;
@@ -42,6 +48,7 @@ const RETRY: Duration = Duration::from_secs(1);
 )]
 pub async fn events(
     State(state): State<AppState>,
+    caller: Caller,
     pairs: Pairs,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -57,21 +64,29 @@ pub async fn events(
         }
         None => feed::end(&mut *state.store.acquire().await?).await?,
     };
-    Ok(sse::respond(follow(&state, wake, place), state.draining.clone()))
+    Ok(sse::respond(
+        follow(&state, wake, place, caller.principal.limits.labels.clone()),
+        state.draining.clone(),
+    ))
 }
 
-fn follow(state: &AppState, wake: Wake, place: Place) -> impl Stream<Item = String> + Send + use<> {
+fn follow(
+    state: &AppState,
+    wake: Wake,
+    place: Place,
+    labels: Labels,
+) -> impl Stream<Item = String> + Send + use<> {
     let mut ready = VecDeque::new();
     let mut greeting = String::new();
     sse::frame(&mut greeting, Some(&place.to_string()), "ready", &json!({}));
     ready.push_back(greeting);
-    let reader = (state.store.clone(), wake, place, ready);
-    futures::stream::unfold(reader, async |(store, mut wake, mut place, mut ready)| {
+    let reader = (state.store.clone(), wake, place, ready, labels);
+    futures::stream::unfold(reader, async |(store, mut wake, mut place, mut ready, labels)| {
         loop {
             if let Some(frames) = ready.pop_front() {
-                return Some((frames, (store, wake, place, ready)));
+                return Some((frames, (store, wake, place, ready, labels)));
             }
-            match page(&store, place).await {
+            match page(&store, place, &labels).await {
                 Ok(rows) if rows.is_empty() => {
                     wake.changed().await;
                     tokio::time::sleep(BREATH).await;
@@ -92,8 +107,8 @@ fn follow(state: &AppState, wake: Wake, place: Place) -> impl Stream<Item = Stri
     })
 }
 
-async fn page(store: &sqlx::PgPool, place: Place) -> Result<Vec<FeedRow>, StoreError> {
-    feed::after(&mut *store.acquire().await?, place, PAGE).await
+async fn page(store: &sqlx::PgPool, place: Place, labels: &Labels) -> Result<Vec<FeedRow>, StoreError> {
+    feed::after(&mut *store.acquire().await?, place, labels, PAGE).await
 }
 
 fn frames(rows: Vec<FeedRow>) -> String {

@@ -1,6 +1,8 @@
 //! The HTTP API: routes, problems, logs and events as streams, the dashboard, and the OpenAPI document. It reads and
 //! writes the store and wakes the workers; it never talks to the cloud.
 
+pub mod audit;
+pub mod auth;
 pub mod builds;
 pub mod clock;
 pub mod dashboard;
@@ -13,6 +15,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod problem;
 mod sse;
+pub mod tokens;
 pub mod workers;
 
 use std::{
@@ -44,6 +47,7 @@ pub use clock::Clock;
 pub use problem::ApiError;
 
 use crate::{
+    auth::{AuthSettings, Gate},
     credentials::vault::Vault,
     domain::Capability,
     logs::LogHub,
@@ -118,6 +122,8 @@ pub struct AppState {
     pub version: &'static str,
     /// Cancelled when the server is about to end: streams end, and `/readyz` says no.
     pub draining: CancellationToken,
+    /// Lets requests in or not.
+    pub auth: Arc<Gate>,
     uploads: Arc<Semaphore>,
 }
 
@@ -134,7 +140,15 @@ impl AppState {
     ) -> Self {
         let uploads = Arc::new(Semaphore::new(limits.uploads));
         let limits = Arc::new(limits);
-        Self { store, hub, vault, limits, clock, version: env!("CARGO_PKG_VERSION"), draining, uploads }
+        let auth = Arc::new(Gate::new(store.clone(), AuthSettings::default(), draining.clone()));
+        Self { store, hub, vault, limits, clock, version: env!("CARGO_PKG_VERSION"), draining, auth, uploads }
+    }
+
+    /// The same with what the operator decided about access.
+    #[must_use]
+    pub fn with_auth(mut self, settings: AuthSettings) -> Self {
+        self.auth = Arc::new(Gate::new(self.store.clone(), settings, self.draining.clone()));
+        self
     }
 
     /// The turn of an upload; held while its archive is in memory.
@@ -162,6 +176,10 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(builds::manifest::manifest))
         .routes(routes!(builds::files::list))
         .routes(routes!(events::events))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(tokens::whoami))
+        .routes(routes!(audit::list))
         .routes(routes!(workers::workers))
         .routes(routes!(health::healthz))
         .routes(routes!(health::livez))
@@ -180,6 +198,7 @@ pub fn router(state: AppState) -> Router {
         .route("/builds/{id}/files/{run}/{*path}", axum::routing::get(builds::files::download))
         .merge(dashboard::routes())
         .layer(DefaultBodyLimit::disable()) // Every body is read by `intake`, which has limits of its own.
+        .layer(middleware::from_fn_with_state(state.clone(), auth::enforce))
         .layer(middleware::from_fn_with_state(state.clone(), edge::guard))
         .layer(CatchPanicLayer::custom(edge::panicked))
         .layer(middleware::from_fn(edge::finish))

@@ -5,19 +5,31 @@ use std::collections::BTreeMap;
 
 use axum::{
     http::header,
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::{
     OpenApi, ToSchema,
     openapi::{
-        ContentBuilder, Ref, RefOr, ResponseBuilder, content::Content, path::Operation,
+        ContentBuilder, Ref, RefOr, ResponseBuilder,
+        content::Content,
+        path::Operation,
         response::Response as Described,
+        security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
 
-use crate::domain::Problem;
+use crate::{
+    auth::{
+        Role,
+        policy::{self, Access},
+    },
+    domain::Problem,
+};
+
+/// The name of the security scheme.
+const SCHEME: &str = "bearer";
 
 /// The head of the document.
 #[derive(OpenApi)]
@@ -29,13 +41,28 @@ use crate::domain::Problem;
     ),
     servers((url = "/", description = "This server.")),
     components(schemas(Problem)),
+    modifiers(&BearerToken),
     tags(
         (name = "builds", description = "Asking for builds, watching them, and ending them."),
+        (name = "access", description = "Tokens, and who did what."),
         (name = "logs", description = "Logs and events, as they happen."),
         (name = "operation", description = "For whoever runs the service."),
     ),
 )]
 pub struct ApiDocument;
+
+/// Says how a token is sent.
+struct BearerToken;
+
+impl utoipa::Modify for BearerToken {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let mut scheme = Http::new(HttpAuthScheme::Bearer);
+        let text = "A token of fournil, or a JWT of the OpenID provider. A server that listens on loopback asks for none as long as none was made.";
+        scheme.description = Some(text.to_owned());
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
+    }
+}
 
 /// What to bake.
 #[derive(Debug, Serialize, ToSchema)]
@@ -159,10 +186,33 @@ pub fn add_common_responses(document: &mut utoipa::openapi::OpenApi) {
         ("500", problem("Something went wrong in fournil; its log has the details under the request id.")),
         ("503", problem("The database does not answer right now; `Retry-After` says when to ask again.")),
     ];
-    for item in document.paths.paths.values_mut() {
-        let operations: [&mut Option<Operation>; 3] = [&mut item.get, &mut item.post, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
-            for (status, response) in &common {
+    let unauthorized = problem("A token is needed, or the one that was sent is not valid.");
+    let forbidden = |role: Role| {
+        problem(&format!(
+            "This needs the role `{role}`, a limit of the token forbids it, or a page of another site sent the request."
+        ))
+    };
+    let too_many = problem(
+        "Too many wrong tokens came from this address, too many streams are open, or too many builds of the token have not ended; `Retry-After` says when to ask again.",
+    );
+    for (path, item) in &mut document.paths.paths {
+        let operations: [(&str, &mut Option<Operation>); 4] = [
+            ("GET", &mut item.get),
+            ("POST", &mut item.post),
+            ("PUT", &mut item.put),
+            ("DELETE", &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
+            let mut all = common.to_vec();
+            // OpenAPI has no path parameter that spans slashes.
+            let pattern = path.replace("/{path}", "/{*path}");
+            if let Access::From(role) = policy::rule(method, &pattern).access {
+                operation.security = Some(vec![SecurityRequirement::new(SCHEME, [""; 0])]);
+                operation.responses.responses.insert("403".to_owned(), RefOr::T(forbidden(role)));
+                all.extend([("401", unauthorized.clone()), ("429", too_many.clone())]);
+            }
+            for (status, response) in &all {
                 let responses = &mut operation.responses.responses;
                 responses.entry((*status).to_owned()).or_insert_with(|| RefOr::T(response.clone()));
             }
@@ -184,6 +234,6 @@ pub async fn document() -> Response {
     get, path = "/docs", operation_id = "docs", tag = "operation",
     responses((status = 200, description = "A page.", body = String, content_type = "text/html")),
 )]
-pub async fn docs() -> Html<&'static str> {
-    Html(include_str!("dashboard/docs.html"))
+pub async fn docs() -> Response {
+    super::dashboard::file("text/html; charset=utf-8", include_str!("dashboard/docs.html")).await
 }

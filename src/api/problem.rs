@@ -9,6 +9,7 @@ use axum::{
 };
 
 use crate::{
+    auth::AccessError,
     domain::{BuildId, BuildState, Problem, problem::FieldProblem},
     store::StoreError,
 };
@@ -121,6 +122,29 @@ pub enum ApiError {
         "Build {0} has no time left or was cancelled, so no step can be run again; release it with `cleanup` or `keep`."
     )]
     NotAgain(BuildId),
+    /// Who asks is not let in, or may not do this.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// No such token.
+    #[error("There is no token `{0}`, or it is revoked already.")]
+    TokenNotFound(String),
+    /// A token of this name is valid.
+    #[error("There is a token `{0}`. Revoke it first, or choose another name.")]
+    TokenNameTaken(String),
+    /// The request's headers are too many or too long.
+    #[error(
+        "The request has {count} headers of {bytes} bytes; at most {most} headers of {limit} bytes are accepted."
+    )]
+    HeadersTooLarge {
+        /// How many there are.
+        count: usize,
+        /// Their names and values, in bytes.
+        bytes: usize,
+        /// How many there may be.
+        most: usize,
+        /// How many bytes they may have.
+        limit: usize,
+    },
     /// A page of another site sent the request.
     #[error("Pages of other sites may not send requests here (origin `{0}`).")]
     ForeignOrigin(String),
@@ -178,6 +202,10 @@ impl ApiError {
             Self::NotFinished { .. } => new(409, "build_not_finished", "The build has not ended"),
             Self::NotHeld { .. } => new(409, "not_held", "Nothing is held"),
             Self::NotAgain(_) => new(409, "no_time_left", "The step cannot be run again"),
+            Self::Access(error) => error.problem(),
+            Self::TokenNotFound(_) => new(404, "token_not_found", "There is no such token"),
+            Self::TokenNameTaken(_) => new(409, "token_name_taken", "The name is taken"),
+            Self::HeadersTooLarge { .. } => new(431, "headers_too_large", "The headers are too large"),
             Self::ForeignOrigin(_) => new(403, "foreign_origin", "Requests of other sites are refused"),
             Self::ForeignHost(_) => new(403, "foreign_host", "The server is not known under this name"),
             Self::NotReady(_) => new(503, "not_ready", "The server is not ready").retryable(),
@@ -204,6 +232,7 @@ impl ApiError {
             Self::KeyInFlight => Some(KEY_IN_FLIGHT_RETRY),
             Self::Store(error) if error.is_transient() => Some(DATABASE_AWAY_RETRY),
             Self::NotReady(_) => Some(DATABASE_AWAY_RETRY),
+            Self::Access(error) => error.retry_after(),
             _ => None,
         }
     }
@@ -236,6 +265,11 @@ impl IntoResponse for ApiError {
         let mut headers = HeaderMap::new();
         if let Some(wait) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        }
+        if let Self::Access(error) = &self
+            && let Some(challenge) = error.challenge()
+        {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         let status = StatusCode::from_u16(self.problem().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, headers).into_response();

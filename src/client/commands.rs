@@ -35,6 +35,8 @@ pub fn server_arguments(command: &ClientCommand) -> &ServerArgs {
         ClientCommand::Logs(arguments) => &arguments.server,
         ClientCommand::Release(arguments) => &arguments.server,
         ClientCommand::Destroy(arguments) => &arguments.server,
+        ClientCommand::Token(command) => &command.place().server,
+        ClientCommand::Audit(arguments) => &arguments.server,
         ClientCommand::Show(arguments)
         | ClientCommand::Cancel(arguments)
         | ClientCommand::Cleanup(arguments)
@@ -78,6 +80,8 @@ pub async fn run(
             client.unless_interrupted(client.cancel(build)).await
         }
         ClientCommand::Retry(BuildRef { build, .. }) => client.unless_interrupted(client.retry(build)).await,
+        ClientCommand::Token(command) => client.unless_interrupted(client.token(&command)).await,
+        ClientCommand::Audit(arguments) => client.unless_interrupted(client.audit(&arguments)).await,
         ClientCommand::Resources(BuildRef { build, .. }) => {
             client.unless_interrupted(client.resources(build)).await
         }
@@ -490,7 +494,7 @@ fn line_json(line: &Line) -> String {
     serde_json::json!({ "seq": seq, "at": at, "run": run, "stream": stream, "line": line }).to_string()
 }
 
-fn pair(text: &str, flag: &str, form: &str) -> Result<(String, String), ClientError> {
+pub(super) fn pair(text: &str, flag: &str, form: &str) -> Result<(String, String), ClientError> {
     // The value is not repeated: it may be a secret.
     let wrong = || ClientError::Usage(format!("`{flag}` needs {form}"));
     let (name, value) = text.split_once('=').filter(|(name, _)| !name.trim().is_empty()).ok_or_else(wrong)?;

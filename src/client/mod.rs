@@ -1,5 +1,5 @@
 //! The commands that ask a server: `fournil build` and its relatives. Speaks the HTTP API as anybody could; nothing
-//! here touches the database or the cloud.
+//! here touches the cloud, and only `token --database-url` the database, for the first token.
 
 mod commands;
 mod destroy;
@@ -15,6 +15,7 @@ mod sources;
 mod sse;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::{io, process::ExitCode};
 
@@ -95,6 +96,9 @@ pub enum ClientError {
         /// The build.
         build: String,
     },
+    /// The database could not do it.
+    #[error("the database could not be used")]
+    Database(#[source] Box<crate::auth::setup::SetupError>),
     /// Standard output is gone.
     #[error("the output could not be written")]
     Output(#[from] io::Error),

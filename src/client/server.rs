@@ -140,6 +140,17 @@ impl Server {
         self.json(|| Ok(self.request(Method::POST, path, &[])?.json(body))).await
     }
 
+    /// Posts a small JSON body, to something that must not be asked for twice.
+    pub async fn post_json_once(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        let request = self.request(Method::POST, path, &[])?.json(body);
+        let response = request.send().await.map_err(|source| self.unreachable(source))?;
+        if !response.status().is_success() {
+            return Err(self.refusal(response).await);
+        }
+        let bytes = response.bytes().await.map_err(|source| self.unreachable(source))?;
+        serde_json::from_slice(&bytes).map_err(|_| self.strange("the answer is no JSON".to_owned()))
+    }
+
     /// Deletes something, which is harmless to ask for twice.
     pub async fn delete(&self, path: &str, query: &[(String, String)]) -> Result<Value, ClientError> {
         self.json(|| self.request(Method::DELETE, path, query)).await

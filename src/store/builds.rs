@@ -60,6 +60,10 @@ pub struct NewBuild<'a> {
     pub retry_of: Option<BuildId>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
+    /// Who asked for it.
+    pub created_by: Option<&'a str>,
+    /// The token that asked for it, for its limit.
+    pub token: Option<Uuid>,
 }
 
 /// A run to insert with its build.
@@ -86,8 +90,9 @@ pub struct NewRun {
 pub async fn insert(db: &mut PgConnection, build: &NewBuild<'_>, runs: &[NewRun]) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO builds (id, name, labels, priority, on_error, timeout_ms, credentials, template, notices,
-                             request_sealed, context_id, retry_of, created_at, keep_for_ms, authorized_keys)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                             request_sealed, context_id, retry_of, created_at, keep_for_ms, authorized_keys,
+                             created_by, token_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(build.id)
     .bind(build.name)
@@ -104,6 +109,8 @@ pub async fn insert(db: &mut PgConnection, build: &NewBuild<'_>, runs: &[NewRun]
     .bind(build.created_at)
     .bind(build.keep_for.map(millis))
     .bind(build.authorized_keys)
+    .bind(build.created_by)
+    .bind(build.token)
     .execute(&mut *db)
     .await?;
     for (ordinal, run) in (0_i32..).zip(runs) {

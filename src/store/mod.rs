@@ -2,6 +2,7 @@
 //! take the connection they work on, so that the caller decides what commits together.
 
 pub mod artifacts;
+pub mod audit;
 pub mod builds;
 pub mod census;
 pub mod changes;
@@ -12,6 +13,7 @@ pub mod journal;
 pub mod ledger;
 pub mod log_lines;
 pub mod runs;
+pub mod tokens;
 pub mod workers;
 
 use std::time::Duration;

@@ -217,6 +217,8 @@ pub async fn insert(
         context: None,
         retry_of: None,
         created_at: accepted,
+        created_by: None,
+        token: None,
     };
     builds::insert(db, &build, runs).await
 }

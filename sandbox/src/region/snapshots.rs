@@ -180,7 +180,7 @@ impl Region {
 
     /// A copy of a snapshot, which is complete at once: both share the file, which nobody writes to any more.
     pub fn copy_of_snapshot(&self, state: &mut State, id: &str, call: &Call) -> Result<Snapshot, ApiError> {
-        let source = state.usable_snapshot(id)?.clone();
+        let source = state.complete_snapshot(id)?.clone();
         let mut copy = self.new_snapshot(state, &source.volume_id, source.size, call);
         copy.state = SnapshotState::Completed;
         copy.progress = 100;
@@ -263,10 +263,13 @@ impl Region {
 impl State {
     /// A snapshot of which volumes and images can be made: own or given, visible and complete.
     pub fn usable_snapshot(&self, id: &str) -> Result<&Snapshot, ApiError> {
-        let found = self
-            .snapshots
-            .get(id)
-            .filter(|snapshot| snapshot.meta.is_visible() && snapshot.is_for(ACCOUNT_ID));
+        let snapshot = self.complete_snapshot(id)?;
+        if snapshot.is_for(ACCOUNT_ID) { Ok(snapshot) } else { Err(missing_snapshot(id)) }
+    }
+
+    /// The snapshot behind an image that may be used: visible and complete.
+    pub fn complete_snapshot(&self, id: &str) -> Result<&Snapshot, ApiError> {
+        let found = self.snapshots.get(id).filter(|snapshot| snapshot.meta.is_visible());
         let snapshot = found.ok_or_else(|| missing_snapshot(id))?;
         if snapshot.state != SnapshotState::Completed {
             return Err(ApiError::new(

@@ -109,7 +109,7 @@ pub fn plan(
     for volume in &planned {
         check_volume(&volume.kind, volume.size, volume.iops)?;
         if let Some(id) = &volume.snapshot_id {
-            let snapshot = state.usable_snapshot(id)?;
+            let snapshot = state.complete_snapshot(id)?;
             check_fits(volume.size, snapshot)?;
         }
     }

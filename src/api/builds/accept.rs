@@ -9,17 +9,16 @@ use sqlx::PgConnection;
 
 use super::{intake::Understood, view::BuildView};
 use crate::{
-    api::{AppState, problem::ApiError},
+    api::{AppState, auth::Caller, problem::ApiError},
+    auth::{AccessError, Limits, limits::LimitError},
     domain::{BuildId, Problem, RunId, RunPlan, problem::FieldProblem},
     store::{
+        audit::Entry,
         builds::{self, NewBuild, NewRun, PLAN_COLUMN, REQUEST_COLUMN},
-        contexts, idempotency,
+        contexts, idempotency, tokens,
     },
     template::{self, BuildRequest, ContextFolder, ParseContext, Parsed},
 };
-
-/// Whose keys these are. There are no tokens yet, so all clients share one space.
-const KEY_SCOPE: &str = "";
 
 /// The longest idempotency key.
 const KEY_MAX: usize = 255;
@@ -93,6 +92,8 @@ fn holds_nul(value: &Value) -> bool {
 /// An idempotency key with what was asked under it.
 #[derive(Debug, Clone)]
 pub struct Key {
+    /// Whose key it is.
+    scope: String,
     key: String,
     fingerprint: Vec<u8>,
 }
@@ -102,7 +103,11 @@ impl Key {
     ///
     /// # Errors
     /// It is empty, too long, given twice, or holds other than visible ASCII characters.
-    pub fn of(headers: &HeaderMap, fingerprint: impl FnOnce() -> Vec<u8>) -> Result<Option<Self>, ApiError> {
+    pub fn of(
+        headers: &HeaderMap,
+        caller: &Caller,
+        fingerprint: impl FnOnce() -> Vec<u8>,
+    ) -> Result<Option<Self>, ApiError> {
         let invalid = |detail: String| ApiError::InvalidHeader { name: "Idempotency-Key", detail };
         let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
         let Some(value) = values.next() else { return Ok(None) };
@@ -116,7 +121,8 @@ impl Key {
                 "must have 1 to {KEY_MAX} visible ASCII characters; a UUID is a good key"
             )));
         }
-        Ok(Some(Self { key: String::from_utf8_lossy(bytes).into_owned(), fingerprint: fingerprint() }))
+        let (scope, key) = (caller.principal.key_scope(), String::from_utf8_lossy(bytes).into_owned());
+        Ok(Some(Self { scope, key, fingerprint: fingerprint() }))
     }
 
     /// The build that was accepted under the key.
@@ -124,7 +130,7 @@ impl Key {
     /// # Errors
     /// The key belongs to another request.
     pub async fn replay(&self, db: &mut PgConnection) -> Result<Option<BuildView>, ApiError> {
-        let Some(accepted) = idempotency::find(db, KEY_SCOPE, &self.key).await? else { return Ok(None) };
+        let Some(accepted) = idempotency::find(db, &self.scope, &self.key).await? else { return Ok(None) };
         if accepted.fingerprint != self.fingerprint {
             return Err(ApiError::KeyReused);
         }
@@ -141,17 +147,23 @@ pub struct Accepted {
     pub replayed: bool,
 }
 
-/// Commits the build, its runs, its folder and its key in one transaction, and wakes the workers.
+/// Commits the build, its runs, its folder, its key and its entry in the audit in one transaction, and wakes the workers.
 ///
 /// # Errors
-/// The key is in use, or the database is away.
+/// A limit of the token forbids it, the key is in use, or the database is away.
 pub async fn accept(
     state: &AppState,
+    caller: &Caller,
     prepared: Prepared,
     key: Option<Key>,
     retry_of: Option<BuildId>,
 ) -> Result<Accepted, ApiError> {
-    let Prepared { request, parsed, archive, now } = prepared;
+    let Prepared { mut request, parsed, archive, now } = prepared;
+    let action = if retry_of.is_some() { "build.retry" } else { "build.create" };
+    if let Err(error) = limit(&caller.principal.limits, &mut request, &parsed) {
+        let entry = Entry { build: retry_of, ..Entry::denied(action, "") };
+        return Err(caller.denied(state, entry, error.into()).await);
+    }
     let id = BuildId::generate();
     let request_sealed = state.vault.seal_json(REQUEST_COLUMN, id.0, &request)?;
     let runs =
@@ -159,12 +171,19 @@ pub async fn accept(
 
     let mut transaction = state.store.begin().await?;
     if let Some(key) = &key {
-        if !idempotency::try_lock(&mut transaction, KEY_SCOPE, &key.key).await? {
+        if !idempotency::try_lock(&mut transaction, &key.scope, &key.key).await? {
             return Err(ApiError::KeyInFlight);
         }
         // The first request may have been accepted since the key was last looked at.
         if let Some(build) = key.replay(&mut transaction).await? {
             return Ok(Accepted { build, replayed: true });
+        }
+    }
+    if let (Some(limit), Some(token)) = (caller.principal.limits.max_builds, caller.principal.token_id()) {
+        let open = tokens::open_builds(&mut transaction, token).await?;
+        if open >= i64::from(limit) {
+            let name = caller.actor.principal.clone();
+            return Err(AccessError::TooManyBuilds { name, limit, open }.into());
         }
     }
     let context = match &archive {
@@ -187,15 +206,27 @@ pub async fn accept(
         context,
         retry_of,
         created_at: now,
+        created_by: Some(&caller.actor.principal),
+        token: caller.principal.token_id(),
     };
     builds::insert(&mut transaction, &build, &runs).await?;
     if let Some(key) = &key {
-        idempotency::insert(&mut transaction, KEY_SCOPE, &key.key, &key.fingerprint, id, now).await?;
+        idempotency::insert(&mut transaction, &key.scope, &key.key, &key.fingerprint, id, now).await?;
     }
+    let detail = serde_json::json!({ "name": request.name, "retry_of": retry_of });
+    caller.record(state, &mut transaction, &Entry { detail, ..Entry::of_build(action, id) }).await?;
     let row = builds::read::get(&mut transaction, id).await?.ok_or(sqlx::Error::RowNotFound)?;
     transaction.commit().await?;
     tracing::info!(build.id = %id, runs = runs.len(), "build {id} is accepted");
     Ok(Accepted { build: row.into(), replayed: false })
+}
+
+/// Holds a request to the token's limits, and gives it the labels that its build must have.
+fn limit(limits: &Limits, request: &mut BuildRequest, parsed: &Parsed) -> Result<(), LimitError> {
+    let runs = parsed.plan.runs.iter();
+    limits.check_builders(runs.map(|run| (run.name.as_str(), run.builder.kind())))?;
+    limits.check_credentials(request.credentials.as_deref())?;
+    limits.add_labels(&mut request.labels)
 }
 
 fn seal_run(state: &AppState, request: &BuildRequest, plan: &RunPlan) -> Result<NewRun, ApiError> {

@@ -4,9 +4,12 @@ use axum::{Json, extract::State, http::StatusCode};
 
 use super::view::BuildView;
 use crate::{
-    api::{AppState, extract::BuildPath, problem::ApiError},
+    api::{AppState, auth::Caller, extract::BuildPath, problem::ApiError},
     domain::{BuildId, Problem},
-    store::builds::{self, Cancellation},
+    store::{
+        audit::Entry,
+        builds::{self, Cancellation},
+    },
 };
 
 /// Asks for the end of a build. It is `cancelled` once everything it made is removed; asking again changes nothing.
@@ -22,6 +25,7 @@ use crate::{
 )]
 pub async fn cancel(
     State(state): State<AppState>,
+    caller: Caller,
     BuildPath(id): BuildPath,
 ) -> Result<(StatusCode, Json<BuildView>), ApiError> {
     let not_found = || ApiError::BuildNotFound(id.to_string());
@@ -31,6 +35,7 @@ pub async fn cancel(
         Cancellation::Finished(state) => return Err(ApiError::AlreadyFinished { build: id, state }),
     }
     let row = builds::read::get(&mut transaction, id).await?.ok_or_else(not_found)?;
+    caller.record(&state, &mut transaction, &Entry::of_build("build.cancel", id)).await?;
     transaction.commit().await?;
     Ok((StatusCode::ACCEPTED, Json(row.into())))
 }

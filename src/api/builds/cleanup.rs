@@ -4,10 +4,10 @@ use axum::{Json, extract::State, http::StatusCode};
 
 use super::view::BuildView;
 use crate::{
-    api::{AppState, extract::BuildPath, problem::ApiError},
+    api::{AppState, auth::Caller, extract::BuildPath, problem::ApiError},
     domain::{BuildId, Problem},
     queue::hold::{self, Pushed},
-    store::builds,
+    store::{audit::Entry, builds},
 };
 
 /// Removes what a build has left in the cloud now: what could not be removed before is tried again at once, and what was kept
@@ -25,6 +25,7 @@ use crate::{
 )]
 pub async fn cleanup(
     State(state): State<AppState>,
+    caller: Caller,
     BuildPath(id): BuildPath,
 ) -> Result<(StatusCode, Json<BuildView>), ApiError> {
     let not_found = || ApiError::BuildNotFound(id.to_string());
@@ -35,6 +36,7 @@ pub async fn cleanup(
         Pushed::NotEnded(state) => return Err(ApiError::NotFinished { build: id, state }),
     };
     let row = builds::read::get(&mut transaction, id).await?.ok_or_else(not_found)?;
+    caller.record(&state, &mut transaction, &Entry::of_build("build.cleanup", id)).await?;
     transaction.commit().await?;
     Ok((status, Json(row.into())))
 }

@@ -13,7 +13,7 @@ use super::{
     view::BuildView,
 };
 use crate::{
-    api::{AppState, problem::ApiError},
+    api::{AppState, auth::Caller, problem::ApiError},
     domain::Problem,
 };
 
@@ -55,10 +55,14 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
         (status = 422, description = "The template or an option is wrong (`errors` lists every place), or the Idempotency-Key was used with another body.", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub async fn create(State(state): State<AppState>, request: Request) -> Result<Response, ApiError> {
+pub async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, ApiError> {
     let headers = request.headers().clone();
     let received = Received::read(&state, request).await?;
-    let key = Key::of(&headers, || received.fingerprint())?;
+    let key = Key::of(&headers, &caller, || received.fingerprint())?;
     if let Some(key) = &key {
         // Before the template is looked at: what was accepted once is not judged again.
         let mut db = state.store.acquire().await?;
@@ -67,7 +71,7 @@ pub async fn create(State(state): State<AppState>, request: Request) -> Result<R
         }
     }
     let prepared = accept::prepare(&state, move |state| received.understand(state)).await?;
-    Ok(answer(accept::accept(&state, prepared, key, None).await?))
+    Ok(answer(accept::accept(&state, &caller, prepared, key, None).await?))
 }
 
 /// The answer to `create` and `retry`.

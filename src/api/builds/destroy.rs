@@ -6,12 +6,13 @@ use super::view::BuildView;
 use crate::{
     api::{
         AppState,
+        auth::Caller,
         extract::{BuildPath, Pairs},
         problem::ApiError,
     },
     domain::{BuildId, Problem},
     queue::destroy::{self, Asked},
-    store::builds::read,
+    store::{audit::Entry, builds::read},
 };
 
 /// Destroys what a build announced: OMIs with their snapshots, volumes, snapshots. A worker does it; each artifact tells when
@@ -33,6 +34,7 @@ use crate::{
 )]
 pub async fn destroy(
     State(state): State<AppState>,
+    caller: Caller,
     BuildPath(id): BuildPath,
     pairs: Pairs,
 ) -> Result<(StatusCode, Json<BuildView>), ApiError> {
@@ -56,6 +58,8 @@ pub async fn destroy(
         Asked::NotEnded(state) => return Err(ApiError::NotFinished { build: id, state }),
     };
     let row = read::get(&mut transaction, id).await?.ok_or_else(not_found)?;
+    let entry = Entry { target: run, ..Entry::of_build("artifacts.destroy", id) };
+    caller.record(&state, &mut transaction, &entry).await?;
     transaction.commit().await?;
     Ok((status, Json(row.into())))
 }

@@ -177,7 +177,7 @@ fn unsupported(media_type: &str) -> ApiError {
 }
 
 /// Reads a body to its end, which must come soon and before `limit` bytes.
-pub(super) async fn read_body(
+pub(crate) async fn read_body(
     state: &AppState,
     headers: &HeaderMap,
     body: Body,

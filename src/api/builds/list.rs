@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 
 use super::view::BuildView;
 use crate::{
-    api::{AppState, extract::Pairs, problem::ApiError},
+    api::{AppState, auth::Caller, extract::Pairs, problem::ApiError},
+    auth::spec::BUILDERS,
     domain::{BuildState, Problem},
     store::builds::read::{self, BuildFilter, Position},
 };
@@ -23,9 +24,6 @@ const DEFAULT_LIMIT: i64 = 50;
 
 /// The most that a page has.
 const MAX_LIMIT: i64 = 200;
-
-/// The builders of the contract.
-const BUILDERS: [&str; 4] = ["osc-bsu", "osc-bsusurrogate", "osc-chroot", "osc-bsuvolume"];
 
 /// The most labels to filter by.
 const MAX_LABELS: usize = 32;
@@ -59,6 +57,7 @@ pub struct BuildList {
 )]
 pub async fn list(
     State(state): State<AppState>,
+    caller: Caller,
     OriginalUri(uri): OriginalUri,
     pairs: Pairs,
 ) -> Result<(HeaderMap, Json<BuildList>), ApiError> {
@@ -71,7 +70,14 @@ pub async fn list(
         ));
     }
     let after = pairs.text("cursor")?.map(decode).transpose()?;
-    let filter = filter(&pairs)?;
+    let mut filter = filter(&pairs)?;
+    // Without the token's labels nothing is there for it.
+    for (name, value) in &caller.principal.limits.labels {
+        let asked = filter.labels.insert(name.clone(), Value::from(value.as_str()));
+        if asked.is_some_and(|asked| asked != *value.as_str()) {
+            return Ok((HeaderMap::new(), Json(BuildList { builds: Vec::new(), next: None })));
+        }
+    }
 
     let mut db = state.store.acquire().await?;
     let mut rows = read::list(&mut db, &filter, after, limit + 1).await?;

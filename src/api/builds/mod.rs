@@ -8,7 +8,7 @@ pub mod create;
 pub mod destroy;
 pub mod files;
 pub mod get;
-pub mod intake;
+pub(crate) mod intake;
 pub mod list;
 pub mod manifest;
 pub mod release;

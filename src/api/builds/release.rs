@@ -10,10 +10,10 @@ use utoipa::ToSchema;
 
 use super::{intake, view::BuildView};
 use crate::{
-    api::{AppState, extract::BuildPath, problem::ApiError},
+    api::{AppState, auth::Caller, extract::BuildPath, problem::ApiError},
     domain::{BuildId, Problem, on_error::Release, problem::FieldProblem},
     queue::hold::{self, Released},
-    store::builds,
+    store::{audit::Entry, builds},
     template::pointer_token,
 };
 
@@ -49,6 +49,7 @@ pub struct ReleaseRequest {
 )]
 pub async fn release(
     State(state): State<AppState>,
+    caller: Caller,
     BuildPath(id): BuildPath,
     request: Request,
 ) -> Result<(StatusCode, Json<BuildView>), ApiError> {
@@ -66,6 +67,12 @@ pub async fn release(
         Released::NotAgain => return Err(ApiError::NotAgain(id)),
     }
     let row = builds::read::get(&mut transaction, id).await?.ok_or_else(not_found)?;
+    let entry = Entry {
+        target: wanted.run.as_deref(),
+        detail: serde_json::json!({ "then": wanted.then }),
+        ..Entry::of_build("build.release", id)
+    };
+    caller.record(&state, &mut transaction, &entry).await?;
     transaction.commit().await?;
     Ok((StatusCode::ACCEPTED, Json(row.into())))
 }

@@ -9,7 +9,7 @@ use super::{
     view::BuildView,
 };
 use crate::{
-    api::{AppState, extract::BuildPath, problem::ApiError},
+    api::{AppState, auth::Caller, extract::BuildPath, problem::ApiError},
     domain::{BuildId, Problem},
     store::{
         builds::{self, REQUEST_COLUMN},
@@ -39,10 +39,11 @@ use crate::{
 )]
 pub async fn retry(
     State(state): State<AppState>,
+    caller: Caller,
     BuildPath(id): BuildPath,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let key = Key::of(&headers, || format!("retry {id}").into_bytes())?;
+    let key = Key::of(&headers, &caller, || format!("retry {id}").into_bytes())?;
     let mut db = state.store.acquire().await?;
     let stored =
         builds::request(&mut db, id).await?.ok_or_else(|| ApiError::BuildNotFound(id.to_string()))?;
@@ -70,5 +71,5 @@ pub async fn retry(
         Ok(Understood { request, folder })
     });
     let prepared = prepared.await?;
-    Ok(answer(accept::accept(&state, prepared, key, Some(id)).await?))
+    Ok(answer(accept::accept(&state, &caller, prepared, key, Some(id)).await?))
 }

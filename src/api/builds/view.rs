@@ -30,6 +30,8 @@ pub struct BuildView {
     pub timeout: Option<String>,
     /// What happens after an error: `cleanup`, `abort`, `hold` or `run-cleanup-provisioner`.
     pub on_error: String,
+    /// Who asked for it: a token's name, `oidc:SUBJECT`, or `local`.
+    pub created_by: Option<String>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
     /// When its first run started.
@@ -133,6 +135,7 @@ impl From<BuildRow> for BuildView {
             priority: row.priority,
             timeout: timeout.map(|millis| duration::format(std::time::Duration::from_millis(millis))),
             on_error: row.on_error,
+            created_by: row.created_by,
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,

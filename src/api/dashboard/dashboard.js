@@ -18,12 +18,128 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-async function api(path, options) {
-  const answer = await fetch(path, { headers: { accept: "application/json" }, ...options });
+/* ---- Who we are ---- */
+
+// The token is kept in this variable and nowhere else: what is stored outlives the page, and other scripts could read it.
+const me = { token: null, role: null };
+
+const authorization = () => (me.token ? { authorization: `Bearer ${me.token}` } : {});
+
+async function api(path, options = {}) {
+  const headers = { accept: "application/json", ...authorization(), ...options.headers };
+  const answer = await fetch(path, { ...options, headers });
   const body = await answer.json();
+  if (answer.status === 401) signOut(me.token ? body.detail : "");
   if (!answer.ok) throw new Error(body.detail || answer.statusText);
   return body;
 }
+
+const pause = (time) => new Promise((done) => { setTimeout(done, time); });
+
+// As EventSource, which cannot send a token: connects again behind the last event, and stops at 204.
+class Events extends EventTarget {
+  constructor(path) {
+    super();
+    Object.assign(this, { path, last: null, wait: 1000, isClosed: false, stop: new AbortController(), onopen: null, onerror: null });
+    this.run();
+  }
+
+  close() {
+    this.isClosed = true;
+    this.stop.abort();
+  }
+
+  async run() {
+    while (!this.isClosed) {
+      try {
+        const headers = { accept: "text/event-stream", ...authorization() };
+        if (this.last !== null) headers["last-event-id"] = this.last;
+        const answer = await fetch(this.path, { headers, signal: this.stop.signal, cache: "no-store" });
+        if (answer.ok && answer.status !== 204) {
+          if (this.onopen) this.onopen();
+          await this.read(answer.body.pipeThrough(new TextDecoderStream()).getReader());
+        } else if (answer.status === 401) {
+          this.close();
+          signOut(me.token ? (await answer.json()).detail : "");
+        } else if (answer.status < 500 && answer.status !== 429) {
+          this.close();
+        }
+      } catch { /* The connection is gone; it is made again below. */ }
+      if (this.onerror) this.onerror();
+      if (!this.isClosed) await pause(this.wait);
+    }
+  }
+
+  async read(reader) {
+    let rest = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const frames = (rest + value).split("\n\n");
+      rest = frames.pop();
+      for (const frame of frames) {
+        if (this.isClosed) return;
+        this.tell(frame);
+      }
+    }
+  }
+
+  tell(frame) {
+    const fields = {};
+    for (const line of frame.split("\n")) {
+      const colon = line.indexOf(": ");
+      if (colon > 0) fields[line.slice(0, colon)] = line.slice(colon + 2);
+    }
+    if (fields.id !== undefined) this.last = fields.id;
+    if (fields.retry !== undefined) this.wait = Number(fields.retry) || this.wait;
+    if (fields.event !== undefined) this.dispatchEvent(new MessageEvent(fields.event, { data: fields.data }));
+  }
+}
+
+async function signIn(token) {
+  me.token = token;
+  let who;
+  try {
+    who = await api("/whoami");
+  } catch (error) {
+    // A 401 has shown the form already.
+    if ($("sign-in").hidden) {
+      $("list-error").textContent = `The server does not answer: ${error.message}`;
+      $("list-error").hidden = false;
+      setTimeout(() => signIn(token), 3000);
+    }
+    return;
+  }
+  me.role = who.role;
+  $("token").value = "";
+  $("sign-in").hidden = true;
+  $("who").hidden = $("sign-out").hidden = who.kind === "local";
+  $("who").textContent = `${who.name} · ${who.role}`;
+  go();
+  follow();
+}
+
+function signOut(why) {
+  me.token = me.role = null;
+  if (me.events) me.events.close();
+  if (page.log) page.log.close();
+  Object.assign(page, { id: null, log: null, steps: [], shown: null });
+  list.builds.clear();
+  Object.assign(list, { next: null, loaded: false });
+  changed.clear();
+  for (const id of ["builds", "log", "runs", "artifacts"]) $(id).replaceChildren();
+  for (const id of ["list-page", "build-page", "who", "sign-out"]) $(id).hidden = true;
+  for (const id of ["build-name", "build-facts", "workers"]) $(id).textContent = "";
+  document.title = "fournil";
+  $("live").dataset.state = "off";
+  $("live").textContent = "signed out";
+  $("sign-in-error").textContent = why;
+  $("sign-in-error").hidden = !why;
+  $("sign-in").hidden = false;
+  $("token").focus();
+}
+
+const mayBuild = () => me.role === "builder" || me.role === "admin";
 
 function span(from, to) {
   if (!from) return "";
@@ -132,7 +248,9 @@ async function readChanged() {
 }
 
 function follow() {
-  const events = new EventSource("/events");
+  if (me.events) me.events.close();
+  const events = new Events("/events");
+  me.events = events;
   let drawn = null;
   events.addEventListener("ready", () => {
     $("live").dataset.state = "on";
@@ -148,13 +266,14 @@ function follow() {
     drawn = setTimeout(readChanged, 50);
   });
   events.onerror = () => {
+    if (events !== me.events || !me.role) return;
     $("live").dataset.state = "off";
-    $("live").textContent = "reconnecting";
-    if (events.readyState === EventSource.CLOSED) setTimeout(follow, 3000);
+    if (events === me.events && !events.isClosed) $("live").textContent = "reconnecting";
   };
 }
 
 async function loadFacts() {
+  if (!me.role) return;
   try {
     const [version, workers] = await Promise.all([api("/version"), api("/workers")]);
     $("version").textContent = version.version;
@@ -194,7 +313,7 @@ function heldItem(run) {
     ["cleanup", "Clean up", "What it made is removed"]];
   return element("div", { class: "notice" },
     element("p", {}, `Held until ${new Date(run.held_until).toLocaleString()}: `, element("code", {}, how)),
-    element("p", {}, ...ways.map(([then, text, title]) => button(text, title, () => act("release", { then, run: run.name })))));
+    mayBuild() ? element("p", {}, ...ways.map(([then, text, title]) => button(text, title, () => act("release", { then, run: run.name })))) : null);
 }
 
 function runItem(run) {
@@ -246,16 +365,17 @@ function drawBuild() {
   $("build-state").textContent = build.cancel_requested && !isDone(build) ? "cancelling" : build.state;
   $("build-facts").textContent = [
     build.id, new Date(build.created_at).toLocaleString(), build.started_at ? span(build.started_at, build.finished_at) : "",
+    build.created_by && build.created_by !== "local" ? `by ${build.created_by}` : "",
     ...Object.entries(build.labels).map(([name, value]) => `${name}=${value}`),
   ].filter(Boolean).join(" · ");
-  $("cancel").hidden = isDone(build);
+  $("cancel").hidden = isDone(build) || !mayBuild();
   $("cancel").disabled = build.cancel_requested;
-  $("retry").hidden = !isDone(build);
+  $("retry").hidden = !isDone(build) || !mayBuild();
   fill("build-error", !build.error, ...(build.error ? problem(build.error) : []));
   fill("build-notices", build.notices.length === 0, ...build.notices.map((notice) => element("p", {}, notice)));
   const kept = build.runs.some((run) => run.kept_until);
   fill("build-leftovers", build.leftovers.length === 0, element("p", {}, kept ? "Kept in the cloud for a while: " : "Still being removed from the cloud: ",
-    button("Remove now", "Does not wait for the next try, or the end of the time", () => act("cleanup"))),
+    mayBuild() ? button("Remove now", "Does not wait for the next try, or the end of the time", () => act("cleanup")) : null),
     ...build.leftovers.map((left) => element("p", {}, element("code", {}, `${left.kind} ${left.id || "(unknown)"}`), left.last_error ? ` ${left.last_error}` : "")));
   $("build-artifacts").hidden = build.artifacts.length === 0;
   $("artifacts").replaceChildren(...build.artifacts.map(artifactItem));
@@ -294,7 +414,7 @@ function addLine(line) {
 }
 
 function openLog(id) {
-  const log = new EventSource(`/builds/${id}/logs?tail=${LOG_LINES}`);
+  const log = new Events(`/builds/${id}/logs?tail=${LOG_LINES}`);
   page.log = log;
   $("log-state").textContent = "";
   log.addEventListener("log", (event) => addLine(JSON.parse(event.data)));
@@ -310,7 +430,7 @@ function openLog(id) {
     $("log-state").textContent = "complete";
     refreshBuild();
   });
-  log.onerror = () => { $("log-state").textContent = log.readyState === EventSource.CLOSED ? "closed" : "reconnecting"; };
+  log.onerror = () => { if (page.log === log && !log.isClosed) $("log-state").textContent = "reconnecting"; };
   log.onopen = () => { $("log-state").textContent = "live"; };
 }
 
@@ -333,6 +453,7 @@ async function act(name, body) {
 /* ---- Where we are ---- */
 
 function go() {
+  if (!me.role) return;
   if (page.log) page.log.close();
   clearTimeout(page.timer);
   waiting.length = 0;
@@ -362,9 +483,28 @@ $("cancel").addEventListener("click", () => act("cancel"));
 $("retry").addEventListener("click", () => act("retry"));
 $("log").addEventListener("wheel", (event) => { if (event.deltaY < 0) $("follow").checked = false; }, { passive: true });
 window.addEventListener("hashchange", go);
+$("sign-in-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const token = $("token").value.trim();
+  if (token) signIn(token);
+});
+$("sign-out").addEventListener("click", () => signOut(""));
+// A link cannot send a token: the text is fetched, and shown in a page of its own.
+$("raw").addEventListener("click", async (event) => {
+  if (!me.token) return;
+  event.preventDefault();
+  const shown = window.open("", "_blank");
+  try {
+    const answer = await fetch($("raw").href, { headers: { accept: "text/plain", ...authorization() } });
+    if (!answer.ok) throw new Error(answer.statusText);
+    const text = new Blob([await answer.arrayBuffer()], { type: "text/plain;charset=utf-8" });
+    shown.location = URL.createObjectURL(text);
+  } catch {
+    if (shown) shown.close();
+  }
+});
 // Times go on while nothing else happens.
-setInterval(() => { if (page.id) { if (page.shown && !isDone(page.shown)) drawBuild(); } else showList(); }, 5000);
+setInterval(() => { if (!me.role) return; if (page.id) { if (page.shown && !isDone(page.shown)) drawBuild(); } else showList(); }, 5000);
 setInterval(loadFacts, 15000);
 
-go();
-follow();
+signIn(null);

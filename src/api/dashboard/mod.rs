@@ -31,7 +31,8 @@ pub async fn index() -> Response {
     file("text/html; charset=utf-8", include_str!("index.html")).await
 }
 
-async fn file(media_type: &'static str, content: &'static str) -> Response {
+/// One of our own files.
+pub(super) async fn file(media_type: &'static str, content: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, media_type),
         (header::CONTENT_SECURITY_POLICY, POLICY),

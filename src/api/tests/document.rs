@@ -41,6 +41,10 @@ fn every_route_of_the_contract_is_described() {
         "/validate",
         "/events",
         "/workers",
+        "/tokens",
+        "/tokens/{name}",
+        "/whoami",
+        "/audit",
         "/healthz",
         "/livez",
         "/readyz",
@@ -79,6 +83,17 @@ fn every_operation_has_a_name_and_every_answer_a_description() {
             );
         }
     }
+}
+
+#[test]
+fn who_may_use_a_route_is_described() {
+    let yaml = openapi_yaml();
+    assert!(yaml.contains("scheme: bearer"));
+    let paths: Vec<_> = lines_below(&yaml, "paths").collect();
+    let operations = paths.iter().filter(|line| line.trim().starts_with("operationId: ")).count();
+    let secured = paths.iter().filter(|line| line.trim() == "- bearer: []").count();
+    // The dashboard, the documents, health and the version are open.
+    assert_eq!(operations - secured, 7);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The API against a real database, request by request. No worker runs: what workers do is done by SQL.
 
 mod accepting;
+mod access;
 mod cancelling;
 mod document;
 mod edges;
@@ -23,7 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
 use super::{ApiLimits, AppState, Clock, router};
-use crate::{credentials::vault::Vault, domain::BuildId, logs::LogHub, testing::PATIENCE};
+use crate::{auth::Role, credentials::vault::Vault, domain::BuildId, logs::LogHub, testing::PATIENCE};
 
 /// The API of one test.
 struct TestApi {

@@ -1,7 +1,7 @@
 //! The changes of all builds in one order that hides nothing: by transaction, and only those of transactions
 //! before which none is open any more. So a reader who goes on behind the last event it saw misses none.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -79,13 +79,21 @@ pub async fn end(db: &mut PgConnection) -> Result<Place, StoreError> {
     Ok(Place { transaction, version: 0, build: BuildId(Uuid::nil()) })
 }
 
-/// At most `limit` changes behind `place`.
+/// At most `limit` changes behind `place`. Of builds without all of `labels`, only the places are told.
 ///
 /// # Errors
 /// The database is away.
-pub async fn after(db: &mut PgConnection, place: Place, limit: i64) -> Result<Vec<FeedRow>, StoreError> {
+pub async fn after(
+    db: &mut PgConnection,
+    place: Place,
+    labels: &BTreeMap<String, String>,
+    limit: i64,
+) -> Result<Vec<FeedRow>, StoreError> {
     Ok(sqlx::query_as(
-        "SELECT tx::text::bigint AS transaction, build_id, version, at, CASE WHEN kind = 'state' THEN data END AS data
+        "SELECT tx::text::bigint AS transaction, build_id, version, at,
+                CASE WHEN kind = 'state'
+                      AND ($5 = '{}'::jsonb OR (SELECT builds.labels @> $5 FROM builds WHERE builds.id = build_id))
+                     THEN data END AS data
          FROM build_events
          WHERE (tx, build_id, version) > ($1::text::xid8, $2, $3)
            AND tx < pg_snapshot_xmin(pg_current_snapshot())
@@ -96,6 +104,7 @@ pub async fn after(db: &mut PgConnection, place: Place, limit: i64) -> Result<Ve
     .bind(place.build)
     .bind(place.version)
     .bind(limit)
+    .bind(serde_json::json!(labels))
     .fetch_all(db)
     .await?)
 }
@@ -111,7 +120,12 @@ mod tests {
     async fn refreshed(db: &mut PgConnection, place: Place, count: usize) -> Vec<FeedRow> {
         let refreshed = |row: &FeedRow| row.version == 3;
         for _ in 0..1000 {
-            let rows: Vec<_> = after(db, place, 100).await.unwrap().into_iter().filter(refreshed).collect();
+            let rows: Vec<_> = after(db, place, &BTreeMap::new(), 100)
+                .await
+                .unwrap()
+                .into_iter()
+                .filter(refreshed)
+                .collect();
             if rows.len() >= count {
                 return rows;
             }

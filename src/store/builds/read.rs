@@ -32,6 +32,8 @@ pub struct BuildRow {
     pub notices: Json<Vec<String>>,
     /// The build that it repeats.
     pub retry_of: Option<BuildId>,
+    /// Who asked for it.
+    pub created_by: Option<String>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
     /// When its first run started.
@@ -113,7 +115,7 @@ pub struct LeftoverRow {
 /// The columns of a [`BuildRow`]; `b` is the build.
 macro_rules! build_columns {
     () => {
-        concat!("b.id, b.name, b.state, b.labels, b.priority, b.timeout_ms, b.on_error, b.credentials, b.notices, b.retry_of, b.created_at,
+        concat!("b.id, b.name, b.state, b.labels, b.priority, b.timeout_ms, b.on_error, b.credentials, b.notices, b.retry_of, b.created_by, b.created_at,
          b.started_at, b.finished_at, b.cancel_requested_at, b.error, b.version,
          coalesce((
              SELECT jsonb_agg(jsonb_build_object(
@@ -207,6 +209,14 @@ pub async fn list(
     .bind(limit)
     .fetch_all(db)
     .await?)
+}
+
+/// The labels of a build; `None`: there is no such build.
+///
+/// # Errors
+/// The database is away.
+pub async fn labels(db: &mut PgConnection, build: BuildId) -> Result<Option<Value>, StoreError> {
+    Ok(sqlx::query_scalar("SELECT labels FROM builds WHERE id = $1").bind(build).fetch_optional(db).await?)
 }
 
 /// The names of a build's runs, in the template's order.

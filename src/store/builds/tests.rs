@@ -38,6 +38,8 @@ pub(crate) async fn insert_build_at(
         context: None,
         retry_of: None,
         created_at,
+        created_by: None,
+        token: None,
     };
     let runs: Vec<_> = runs
         .iter()
