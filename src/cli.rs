@@ -1,10 +1,16 @@
 //! The command line: what can be typed, in fournil's spelling and in Packer's. Doing it is up to `client` and, for
 //! `serve`, to the program.
 
+mod secrets;
+
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
+
+pub use secrets::{
+    CredentialsArgs, CredentialsCommand, RemoveCredentialsArgs, RotateKeyArgs, SetCredentialsArgs,
+};
 
 use crate::domain::{BuildId, BuildState, RunId, duration, on_error::Release};
 
@@ -50,6 +56,12 @@ pub enum Command {
     /// both from where `fournil serve` takes them; no server has to run.
     #[command(verbatim_doc_comment)]
     Sweep(Box<SweepArgs>),
+    /// Seal all that is stored under another master key
+    ///
+    /// Works beside a running `fournil serve`, and can be stopped and started again. Needs the database and the master key, both
+    /// from where `fournil serve` takes them.
+    #[command(verbatim_doc_comment)]
+    RotateKey(RotateKeyArgs),
     /// Print the API's OpenAPI document.
     Openapi,
     /// Ask a server.
@@ -85,6 +97,8 @@ pub enum ClientCommand {
     Retry(BuildRef),
     /// List what a build made in the cloud, and what became of it.
     Resources(BuildRef),
+    /// Store keys for the cloud at the server under names, for builds to use.
+    Credentials(CredentialsArgs),
 }
 
 /// Which server, and how to print its answers.
@@ -167,6 +181,9 @@ pub struct BuildArgs {
     /// are sent unless this is given.
     #[arg(long = "authorized-keys", value_name = "FILE")]
     pub authorized_keys: Vec<PathBuf>,
+    /// The stored set of credentials to bake with.
+    #[arg(long, value_name = "NAME")]
+    pub credentials: Option<String>,
     /// A name to find the build by.
     #[arg(long)]
     pub name: Option<String>,

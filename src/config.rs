@@ -1,6 +1,8 @@
 //! What the operator decides about `fournil serve`: a TOML file, over it the environment, over both the flags. Past
 //! [`Config::load`] every value is checked; what is done with them is the business of whoever reads them.
 
+mod trust;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
@@ -20,6 +22,7 @@ use crate::{
     },
     domain::duration,
     metadata,
+    oapi::Trust,
     telemetry::LogFormat,
 };
 
@@ -50,6 +53,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("oapi.calls_per_second", "FOURNIL_OAPI_CALLS_PER_SECOND"),
     ("oapi.poll_interval", "FOURNIL_OAPI_POLL_INTERVAL"),
     ("oapi.settle", "FOURNIL_OAPI_SETTLE"),
+    ("oapi.ca_file", "FOURNIL_OAPI_CA_FILE"),
+    ("oapi.proxy", "FOURNIL_OAPI_PROXY"),
 ];
 
 /// Variables with our prefix that are no settings of `serve`.
@@ -94,6 +99,8 @@ pub struct Config {
     pub oapi_poll_interval: Duration,
     /// How long something new in the cloud may stay invisible to reads.
     pub oapi_settle: Duration,
+    /// Whom calls to the cloud trust beside the usual CAs, and their proxy.
+    pub oapi_trust: Trust,
     /// The text of `FOURNIL_MASTER_KEY`; never read from the file.
     pub master_key: Option<SecretString>,
     /// What the operator should know, though it is no error.
@@ -247,6 +254,7 @@ impl Config {
             oapi_calls_per_second: settings.rate("oapi.calls_per_second", 20.0)?,
             oapi_poll_interval: settings.milliseconds("oapi.poll_interval", 250, 10, 60_000)?,
             oapi_settle: settings.milliseconds("oapi.settle", 30_000, 0, 600_000)?,
+            oapi_trust: settings.oapi_trust()?,
             master_key: variable(MASTER_KEY_VARIABLE).map(|text| SecretString::from(text.as_str())),
             notices: unknown_variables(environment).into_iter().chain(missing).collect(),
         })

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{self, ApiLimits, AppState, Clock},
     config::{Config, Database},
-    credentials::{provider::EnvironmentSource, vault::Vault},
+    credentials::{provider::EnvironmentSource, role::Roles, rotation, vault::Vault},
     embedded_postgres::EmbeddedPostgres,
     logs::{LogHub, LogLimits},
     metadata::MetadataService,
@@ -69,6 +69,9 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
         .context("could not load the master key")?;
     let vault = Arc::new(vault);
 
+    store::master_keys::check(&mut *pool.acquire().await.context("could not use the database")?, &vault)
+        .await
+        .context("the master key does not fit the database")?;
     let hub = LogHub::start(pool.clone(), drain.clone());
     let limits = ApiLimits {
         json_bytes: usize::try_from(config.limits.request).unwrap_or(usize::MAX),
@@ -78,13 +81,16 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
         capabilities: config.capabilities.clone(),
         ..ApiLimits::default()
     };
-    let state = AppState::new(pool.clone(), hub, vault.clone(), limits, Clock::system(), drain.clone());
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("could not listen on {}", config.listen))?;
     let address = listener.local_addr().context("could not learn the address")?;
 
-    let kitchen = kitchen(&config, pool.clone(), vault, environment)?;
+    let telling =
+        tokio::spawn(rotation::keep_telling(pool.clone(), vault.clone(), hostname(), drain.clone()));
+    let kitchen = kitchen(&config, pool.clone(), vault.clone(), environment)?;
+    let state = AppState::new(pool.clone(), hub, vault, limits, Clock::system(), drain.clone())
+        .with_skew(kitchen.oapi.skew());
     let workers = (config.workers > 0).then(|| tokio::spawn(worker::serve(kitchen, drain.clone())));
     tracing::info!(
         workers = config.workers,
@@ -108,6 +114,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
     if let Some(workers) = workers {
         workers.await.context("the workers ended")?;
     }
+    telling.await.context("the heartbeat ended")?;
     closing.cancel();
     if tokio::time::timeout(REQUESTS_END, &mut served).await.is_err() {
         served.abort();
@@ -156,8 +163,9 @@ fn kitchen(
     let id = uuid::Uuid::new_v4().simple().to_string();
     let (scratch, scratch_lock) =
         scratch(&config.data_dir, &id).context("could not make a folder for the files of bakes")?;
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let hostname = hostname();
     let name = config.worker_name.clone().unwrap_or_else(|| hostname.clone());
+    let metadata = MetadataService::new(&config.metadata_url).context("no HTTP client can be made")?;
     Ok(Kitchen {
         store,
         vault,
@@ -174,7 +182,9 @@ fn kitchen(
             variables: environment,
             ..EnvironmentSource::of_process()
         }),
-        metadata: MetadataService::new(&config.metadata_url).context("no HTTP client can be made")?,
+        roles: Roles::new(metadata.clone()),
+        metadata,
+        trust: Arc::new(config.oapi_trust.clone()),
         endpoints: Arc::new(config.allowed_endpoints.clone()),
         env_allowed: Arc::new(exposed(&config.env_allowed)),
         settings: WorkerSettings {
@@ -210,6 +220,10 @@ fn scratch(data_dir: &Path, id: &str) -> std::io::Result<(PathBuf, File)> {
     let lock = File::create(own.join("lock"))?;
     lock.lock()?;
     Ok((own, lock))
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
 fn make_private(folder: &Path) -> std::io::Result<()> {

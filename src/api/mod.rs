@@ -3,6 +3,7 @@
 
 pub mod builds;
 pub mod clock;
+pub mod credentials;
 pub mod dashboard;
 mod edge;
 pub mod events;
@@ -47,6 +48,7 @@ use crate::{
     credentials::vault::Vault,
     domain::Capability,
     logs::LogHub,
+    oapi::ClockSkew,
     template::{ContextLimits, ParseLimits, RequestLimits},
 };
 
@@ -118,6 +120,8 @@ pub struct AppState {
     pub version: &'static str,
     /// Cancelled when the server is about to end: streams end, and `/readyz` says no.
     pub draining: CancellationToken,
+    /// What the workers of this process see of its clock.
+    pub skew: Arc<ClockSkew>,
     uploads: Arc<Semaphore>,
 }
 
@@ -134,7 +138,14 @@ impl AppState {
     ) -> Self {
         let uploads = Arc::new(Semaphore::new(limits.uploads));
         let limits = Arc::new(limits);
-        Self { store, hub, vault, limits, clock, version: env!("CARGO_PKG_VERSION"), draining, uploads }
+        let (version, skew) = (env!("CARGO_PKG_VERSION"), Arc::default());
+        Self { store, hub, vault, limits, clock, version, draining, skew, uploads }
+    }
+
+    /// The same with what the workers of this process see of its clock.
+    #[must_use]
+    pub fn with_skew(self, skew: Arc<ClockSkew>) -> Self {
+        Self { skew, ..self }
     }
 
     /// The turn of an upload; held while its archive is in memory.
@@ -162,6 +173,8 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(builds::manifest::manifest))
         .routes(routes!(builds::files::list))
         .routes(routes!(events::events))
+        .routes(routes!(credentials::list))
+        .routes(routes!(credentials::put, credentials::delete))
         .routes(routes!(workers::workers))
         .routes(routes!(health::healthz))
         .routes(routes!(health::livez))

@@ -35,6 +35,7 @@ pub fn server_arguments(command: &ClientCommand) -> &ServerArgs {
         ClientCommand::Logs(arguments) => &arguments.server,
         ClientCommand::Release(arguments) => &arguments.server,
         ClientCommand::Destroy(arguments) => &arguments.server,
+        ClientCommand::Credentials(arguments) => arguments.server(),
         ClientCommand::Show(arguments)
         | ClientCommand::Cancel(arguments)
         | ClientCommand::Cleanup(arguments)
@@ -78,6 +79,9 @@ pub async fn run(
             client.unless_interrupted(client.cancel(build)).await
         }
         ClientCommand::Retry(BuildRef { build, .. }) => client.unless_interrupted(client.retry(build)).await,
+        ClientCommand::Credentials(arguments) => {
+            client.unless_interrupted(client.credentials(&arguments.command)).await
+        }
         ClientCommand::Resources(BuildRef { build, .. }) => {
             client.unless_interrupted(client.resources(build)).await
         }
@@ -89,7 +93,7 @@ pub(super) struct Client<'a> {
     pub(super) server: &'a Server,
     pub(super) terminal: &'a Terminal,
     pub(super) json: bool,
-    environment: BTreeMap<String, String>,
+    pub(super) environment: BTreeMap<String, String>,
     interrupts: Mutex<mpsc::Receiver<()>>,
 }
 
@@ -116,6 +120,7 @@ impl Client<'_> {
         let keys = public_keys::public_keys(&arguments.authorized_keys, arguments.on_error.as_deref())?;
         add("authorized_keys", (!keys.is_empty()).then(|| json!(keys)));
         add("name", arguments.name.clone().map(Value::from));
+        add("credentials", arguments.credentials.clone().map(Value::from));
         add("priority", arguments.priority.map(Value::from));
         add("timeout", arguments.timeout.clone().map(Value::from));
         let pairs = arguments.labels.iter().map(|label| pair(label, "--label", "KEY=VALUE"));

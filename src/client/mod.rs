@@ -2,6 +2,7 @@
 //! here touches the database or the cloud.
 
 mod commands;
+mod credentials;
 mod destroy;
 mod environment;
 mod follow;

@@ -140,6 +140,11 @@ impl Server {
         self.json(|| Ok(self.request(Method::POST, path, &[])?.json(body))).await
     }
 
+    /// Puts a small JSON body in the place of what is there.
+    pub async fn put_json(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.json(|| Ok(self.request(Method::PUT, path, &[])?.json(body))).await
+    }
+
     /// Deletes something, which is harmless to ask for twice.
     pub async fn delete(&self, path: &str, query: &[(String, String)]) -> Result<Value, ClientError> {
         self.json(|| self.request(Method::DELETE, path, query)).await

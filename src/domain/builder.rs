@@ -42,6 +42,15 @@ impl Builder {
         }
     }
 
+    /// The same to be changed.
+    pub const fn access_mut(&mut self) -> &mut AccessPlan {
+        match self {
+            Self::OscBsu(plan) => &mut plan.access,
+            Self::OscBsusurrogate(plan) => &mut plan.access,
+            Self::OscBsuvolume(plan) => &mut plan.access,
+        }
+    }
+
     /// How to get into the VM.
     #[must_use]
     pub const fn communicator(&self) -> &Communicator {

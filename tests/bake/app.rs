@@ -12,8 +12,9 @@ use chrono::{DateTime, Utc};
 use fournil::{
     api::{self, ApiLimits, AppState, Clock},
     config::Capability,
-    credentials::{endpoints::AllowedEndpoints, provider::EnvironmentSource, vault::Vault},
+    credentials::{endpoints::AllowedEndpoints, provider::EnvironmentSource, role::Roles, vault::Vault},
     logs::{LogHub, LogLimits},
+    metadata::MetadataService,
     oapi::{
         Client, ClientConfig, Endpoint, OapiPool, PaceConfig, WaitConfig, Waits,
         types::{FiltersSecurityGroup, ReadSecurityGroups},
@@ -324,6 +325,7 @@ fn kitchen(
     variables: BTreeMap<String, String>,
     data: &std::path::Path,
 ) -> Kitchen {
+    let metadata = MetadataService::new("http://127.0.0.1:1").unwrap();
     Kitchen {
         store,
         vault,
@@ -338,7 +340,9 @@ fn kitchen(
             settle: SETTLE,
         }),
         environment: Arc::new(EnvironmentSource { variables, home: None }),
-        metadata: fournil::metadata::MetadataService::new(fournil::metadata::DEFAULT_URL).unwrap(),
+        metadata: metadata.clone(),
+        roles: Roles::new(metadata),
+        trust: Arc::default(),
         endpoints: Arc::new(AllowedEndpoints { hosts: Vec::new(), loopback: true }),
         settings: WorkerSettings {
             id: format!("test-{}", uuid::Uuid::new_v4().simple()),

@@ -2,6 +2,7 @@
 
 mod accepting;
 mod cancelling;
+mod credentials;
 mod document;
 mod edges;
 mod hostile;
