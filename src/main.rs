@@ -1,5 +1,7 @@
 //! The command line of fournil; all it does is in the library.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use anyhow::Context;

@@ -45,6 +45,7 @@ const REQUESTS_END: Duration = Duration::from_secs(10);
 /// # Errors
 /// The database cannot be reached, the address is taken, or the master key is missing or wrong.
 pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
+    without_core_dumps();
     let drain = CancellationToken::new();
     for notice in &config.notices {
         tracing::warn!("{notice}");
@@ -125,6 +126,15 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
     }
     tracing::info!("drained");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A core file would hold every secret that is in memory. The programs that are started inherit it.
+fn without_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(error = %error, "core dumps could not be turned off");
+    }
 }
 
 fn exposed(values: &BTreeMap<String, SecretString>) -> BTreeMap<String, String> {

@@ -572,3 +572,5 @@ fn drop_unset(value: &mut Value) {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -47,7 +47,8 @@ pub(super) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
     let tls = tls_error(error)?;
     Some(match tls {
         TlsError::InvalidCertificate(why) => match why {
-            CertificateError::UnknownIssuer => {
+            // Another CA of the same name counts as none.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "the server's certificate is not signed by a CA that is trusted here; name that CA with `oapi.ca_file` \
                  (FOURNIL_OAPI_CA_FILE)"
                     .to_owned()
