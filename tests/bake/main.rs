@@ -6,6 +6,7 @@
 mod app;
 mod machine;
 mod sandbox;
+mod served;
 mod template;
 
 mod after_errors;
@@ -13,9 +14,11 @@ mod again;
 mod baking;
 mod bodies;
 mod booting;
+mod canaries;
 mod cancelling;
 mod capacity;
 mod cloud_errors;
+mod credentials;
 mod destroying;
 mod following;
 mod hcl2;
