@@ -12,7 +12,7 @@ use tokio::{io::AsyncReadExt, net::TcpListener};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::path};
 
 use crate::{
-    app::{TestApp, eventually, id_of, is_final},
+    app::{TestApp, accepted, eventually, id_of, is_final},
     sandbox::{ACCESS_KEY, Machines, SECRET_KEY},
     served::{Served, fournil, printed, run},
     template::{machineless, template},
@@ -32,7 +32,7 @@ async fn a_build_uses_a_stored_set(_: PgPoolOptions, database: PgConnectOptions)
     put(json!({ "access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "endpoint": app.sandbox.url }))
         .await
         .unwrap();
-    let build = app.bake_well(&json!({ "template": bake("a"), "credentials": "prod" })).await;
+    let build = app.bake_well(&json!({ "template": bake("one"), "credentials": "prod" })).await;
     assert_eq!(build["credentials"], "prod");
     let log = app.log(id_of(&build)).await;
     assert!(log.contains("credentials: keys from the stored set `prod`"), "{log}");
@@ -43,7 +43,7 @@ async fn a_build_uses_a_stored_set(_: PgPoolOptions, database: PgConnectOptions)
     put(json!({ "access_key": ACCESS_KEY, "secret_key": "wrong", "endpoint": app.sandbox.url }))
         .await
         .unwrap();
-    let wrong = json!({ "template": bake("b"), "credentials": "prod" });
+    let wrong = json!({ "template": bake("two"), "credentials": "prod" });
     app.bake_badly(&wrong, "oapi_unauthorized").await;
 }
 
@@ -114,7 +114,7 @@ async fn a_build_uses_the_role_of_the_vm_whose_keys_are_renewed_meanwhile(
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
 async fn without_any_keys_each_source_is_named(_: PgPoolOptions, database: PgConnectOptions) {
     let app = TestApp::start(database, Machines::None, &NO_KEYS).await;
-    let error = app.bake_badly(&json!({ "template": bake("x") }), "credentials_missing").await;
+    let error = app.bake_badly(&json!({ "template": bake("none") }), "credentials_missing").await;
     let detail = error["detail"].as_str().unwrap();
     for source in [
         "template",
@@ -126,6 +126,17 @@ async fn without_any_keys_each_source_is_named(_: PgPoolOptions, database: PgCon
     ] {
         assert!(detail.contains(source), "{source} is missing in {detail}");
     }
+}
+
+/// Bakes with the set `prod`, and removes what came of it.
+async fn bake_with_set(served: &Served, name: &str) {
+    let body = json!({ "template": bake(name), "credentials": "prod" });
+    let answer = served.request(Method::POST, "/builds").json(&body).send().await.unwrap();
+    let id = accepted(answer).await;
+    eventually("the build has ended", || async { is_final(&served.build(&id).await) }).await;
+    let build = served.build(&id).await;
+    assert_eq!(build["state"], "succeeded", "{build:#}");
+    served.destroy(&id).await;
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
@@ -148,21 +159,7 @@ async fn the_master_key_is_changed_beside_a_running_server(_: PgPoolOptions, dat
         .command(&["credentials", "set", "prod", "--access-key", ACCESS_KEY, "--region", "eu-west-2"], &[]);
     let output = run(set, &format!("{SECRET_KEY}\n")).await;
     assert!(output.status.success(), "{}", printed(&output));
-    let bake = |served: &Served, name: &str| {
-        let body = json!({ "template": bake(name), "credentials": "prod" });
-        let posted = served.request(Method::POST, "/builds").json(&body).send();
-        let url = served.url.clone();
-        async move {
-            let build: Value = posted.await.unwrap().json().await.unwrap();
-            let get = || async {
-                let url = format!("{url}/builds/{}", id_of(&build));
-                reqwest::get(url).await.unwrap().json::<Value>().await.unwrap()
-            };
-            eventually("the build has ended", || async { is_final(&get().await) }).await;
-            assert_eq!(get().await["state"], "succeeded", "{:#}", get().await);
-        }
-    };
-    bake(&served, "before").await;
+    bake_with_set(&served, "before").await;
     let rotate = |served: &Served, key: &[(String, String)]| {
         let mut command = fournil(&pairs(key));
         command.env("DATABASE_URL", &served.database).arg("rotate-key");
@@ -176,9 +173,9 @@ async fn the_master_key_is_changed_beside_a_running_server(_: PgPoolOptions, dat
     let output = rotate(&served, &swapped).await;
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     assert!(printed(&output).contains("nothing needs"), "{}", printed(&output));
-    bake(&served, "meanwhile").await;
+    bake_with_set(&served, "meanwhile").await;
     let served = served.restart(&pairs(&of_new)).await;
-    bake(&served, "after").await;
+    bake_with_set(&served, "after").await;
     // The old key alone is refused with a word about it, also without any.
     let (database, data) = served.end().await;
     for (key, word) in [(&of_old, "another master key"), (&with(" "), "there is no master key")] {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
 
 use crate::app::{TestApp, eventually};
@@ -99,6 +100,21 @@ impl Served {
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         reqwest::Client::new().request(method, format!("{}{path}", self.url))
+    }
+
+    /// The build as it is.
+    pub async fn build(&self, id: &str) -> Value {
+        self.request(Method::GET, &format!("/builds/{id}")).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Removes what the build announced, of which the test's own fournil knows nothing.
+    pub async fn destroy(&self, id: &str) {
+        self.request(Method::DELETE, &format!("/builds/{id}/artifacts")).send().await.unwrap();
+        eventually("the artifacts are destroyed", || async {
+            let build = self.build(id).await;
+            build["runs"].as_array().unwrap().iter().all(|run| run["destroy"] != "pending")
+        })
+        .await;
     }
 
     pub fn log_path(&self) -> PathBuf {
