@@ -99,6 +99,14 @@ pub async fn all(db: &mut PgConnection) -> Result<Vec<SetRow>, StoreError> {
     .await?)
 }
 
+#[derive(sqlx::FromRow)]
+struct Sealed {
+    id: Uuid,
+    region: Option<String>,
+    endpoint: Option<String>,
+    sealed: Vec<u8>,
+}
+
 /// Opens a set for a run, and notes that it was used.
 ///
 /// # Errors
@@ -109,7 +117,7 @@ pub async fn open(
     name: &str,
     now: DateTime<Utc>,
 ) -> Result<Option<StoredSet>, StoreError> {
-    let row: Option<(Uuid, Option<String>, Option<String>, Vec<u8>)> = sqlx::query_as(
+    let row: Option<Sealed> = sqlx::query_as(
         "UPDATE credential_sets SET last_used_at = greatest(last_used_at, $2) WHERE name = $1
          RETURNING id, region, endpoint, sealed",
     )
@@ -117,7 +125,7 @@ pub async fn open(
     .bind(now)
     .fetch_optional(db)
     .await?;
-    let Some((id, region, endpoint, sealed)) = row else { return Ok(None) };
+    let Some(Sealed { id, region, endpoint, sealed }) = row else { return Ok(None) };
     let secrets: SetSecrets = vault.open_json(SECRETS_COLUMN, id, &sealed)?;
     Ok(Some(StoredSet { name: name.to_owned(), region, endpoint, secrets }))
 }

@@ -86,12 +86,10 @@ fn every_wrong_field_is_listed() {
 
 #[test]
 fn what_is_not_done_yet_is_refused_by_name() {
-    for (field, value) in [("reuse", json!("identical"))] {
-        let problem = from(&json!({"template": {}, field: value})).unwrap_err();
-        assert_eq!((problem.status, problem.code.as_str()), (422, "not_supported_yet"));
-        assert_eq!(problem.errors[0].pointer.as_deref(), Some(format!("/{field}").as_str()));
-        assert!(problem.errors[0].detail.contains(field));
-    }
+    let problem = from(&json!({"template": {}, "reuse": "identical"})).unwrap_err();
+    assert_eq!((problem.status, problem.code.as_str()), (422, "not_supported_yet"));
+    assert_eq!(problem.errors[0].pointer.as_deref(), Some("/reuse"));
+    assert!(problem.errors[0].detail.contains("reuse"));
 }
 
 #[test]
