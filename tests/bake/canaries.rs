@@ -313,7 +313,7 @@ async fn no_canary_sings(_: PgPoolOptions, database: PgConnectOptions) {
     let options = json!({
         "access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "custom_endpoint_oapi": app.sandbox.url,
         "x509_cert_path": "me.crt", "x509_key_path": "me.key", "ssh_password": PASSWORD,
-        "temporary_key_pair_name": "canaries", "user_data": "{{user `data`}}",
+        "temporary_key_pair_name": "canaries-{{user `code`}}", "user_data": "{{user `data`}}",
     });
     let script = json!({ "type": "shell",
         "environment_vars": ["TOKEN={{user `token`}}", "ENV={{user `env`}}", "ALLOWED={{user `allowed`}}"],

@@ -189,6 +189,43 @@ async fn the_master_key_is_changed_beside_a_running_server(_: PgPoolOptions, dat
     }
 }
 
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn a_master_key_in_a_file_is_replaced(_: PgPoolOptions, database: PgConnectOptions) {
+    let app = TestApp::without_machines(database).await;
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("master.key");
+    std::fs::write(&file, "0123456789abcdef".repeat(4)).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let variables = [("OSC_ENDPOINT_API", app.sandbox.url.as_str())];
+    let served = Served::start_in(&app, data, &variables).await;
+    let arguments = ["credentials", "set", "prod", "--access-key", ACCESS_KEY, "--region", "eu-west-2"];
+    let output = run(served.command(&arguments, &[]), SECRET_KEY).await;
+    assert!(output.status.success(), "{}", printed(&output));
+    let rotate = |served: &Served, flag: &str| {
+        let mut command = fournil(&[("DATABASE_URL", &served.database)]);
+        command.args(["rotate-key", flag, "--data-dir"]).arg(served.data.path());
+        run(command, "")
+    };
+    let output = rotate(&served, "--new-key").await;
+    assert_eq!(output.status.code(), Some(3), "{}", printed(&output));
+    assert!(printed(&output).contains("restart it"), "{}", printed(&output));
+    bake_with_set(&served, "under-the-old-key").await;
+    let served = served.restart(&variables).await;
+    let output = rotate(&served, "--drop-old").await;
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    assert!(printed(&output).contains("removed 1 old keys"), "{}", printed(&output));
+    let served = served.restart(&variables).await;
+    bake_with_set(&served, "under-the-new-key").await;
+    let key = std::fs::read_to_string(served.data.path().join("master.key")).unwrap();
+    assert!(!key.contains("0123456789abcdef") && key.lines().count() == 1);
+    // A key of the environment has no file to be changed.
+    let mut command = fournil(&[("DATABASE_URL", &served.database), ("FOURNIL_MASTER_KEY", key.trim())]);
+    command.args(["rotate-key", "--new-key", "--data-dir"]).arg(served.data.path());
+    let output = run(command, "").await;
+    assert!(printed(&output).contains("FOURNIL_MASTER_KEY is set"), "{}", printed(&output));
+    served.end().await;
+}
+
 #[tokio::test]
 async fn the_proxy_of_the_environment_is_used() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

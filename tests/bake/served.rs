@@ -55,11 +55,16 @@ pub struct Served {
 impl Served {
     /// Starts it beside the test's fournil, with a database on the same Postgres.
     pub async fn start(app: &TestApp, variables: &[(&str, &str)]) -> Self {
+        Self::start_in(app, tempfile::tempdir().unwrap(), variables).await
+    }
+
+    /// The same with a data folder that has something in it.
+    pub async fn start_in(app: &TestApp, data: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
         let name = format!("fournil_served_{}", uuid::Uuid::new_v4().simple());
         sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&app.pool).await.unwrap();
         let server = std::env::var("DATABASE_URL").expect("DATABASE_URL");
         let (server, _) = server.rsplit_once('/').unwrap();
-        Self::on(format!("{server}/{name}"), tempfile::tempdir().unwrap(), variables).await
+        Self::on(format!("{server}/{name}"), data, variables).await
     }
 
     async fn on(database: String, data: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
