@@ -2,6 +2,7 @@
 //! `serve`, to the program.
 
 mod access;
+mod secrets;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -9,6 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
 pub use access::{AuditArgs, PlaceArgs, TokenCommand, TokenCreateArgs, TokenListArgs, TokenRevokeArgs};
+pub use secrets::{
+    CredentialsArgs, CredentialsCommand, RemoveCredentialsArgs, RotateKeyArgs, SetCredentialsArgs,
+};
 
 use crate::domain::{BuildId, BuildState, RunId, duration, on_error::Release};
 
@@ -54,6 +58,12 @@ pub enum Command {
     /// both from where `fournil serve` takes them; no server has to run.
     #[command(verbatim_doc_comment)]
     Sweep(Box<SweepArgs>),
+    /// Seal all that is stored under another master key
+    ///
+    /// Works beside a running `fournil serve`, and can be stopped and started again. Needs the database and the master key, both
+    /// from where `fournil serve` takes them.
+    #[command(verbatim_doc_comment)]
+    RotateKey(RotateKeyArgs),
     /// Print the API's OpenAPI document.
     Openapi,
     /// Ask a server.
@@ -94,6 +104,8 @@ pub enum ClientCommand {
     Token(TokenCommand),
     /// List who did what, newest first.
     Audit(Box<AuditArgs>),
+    /// Store keys for the cloud at the server under names, for builds to use.
+    Credentials(CredentialsArgs),
 }
 
 /// Which server, and how to print its answers.
@@ -176,6 +188,9 @@ pub struct BuildArgs {
     /// are sent unless this is given.
     #[arg(long = "authorized-keys", value_name = "FILE")]
     pub authorized_keys: Vec<PathBuf>,
+    /// The stored set of credentials to bake with.
+    #[arg(long, value_name = "NAME")]
+    pub credentials: Option<String>,
     /// A name to find the build by.
     #[arg(long)]
     pub name: Option<String>,

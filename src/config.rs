@@ -2,6 +2,7 @@
 //! [`Config::load`] every value is checked; what is done with them is the business of whoever reads them.
 
 mod access;
+mod trust;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +24,7 @@ use crate::{
     },
     domain::duration,
     metadata,
+    oapi::Trust,
     telemetry::LogFormat,
 };
 
@@ -53,6 +55,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("oapi.calls_per_second", "FOURNIL_OAPI_CALLS_PER_SECOND"),
     ("oapi.poll_interval", "FOURNIL_OAPI_POLL_INTERVAL"),
     ("oapi.settle", "FOURNIL_OAPI_SETTLE"),
+    ("oapi.ca_file", "FOURNIL_OAPI_CA_FILE"),
+    ("oapi.proxy", "FOURNIL_OAPI_PROXY"),
 ];
 
 /// Variables with our prefix that are no settings of `serve`.
@@ -109,6 +113,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// The text of `FOURNIL_BOOTSTRAP_TOKEN`; never read from the file.
     pub bootstrap_token: Option<SecretString>,
+    /// Whom calls to the cloud trust beside the usual CAs, and their proxy.
+    pub oapi_trust: Trust,
     /// The text of `FOURNIL_MASTER_KEY`; never read from the file.
     pub master_key: Option<SecretString>,
     /// What the operator should know, though it is no error.
@@ -254,6 +260,7 @@ impl Config {
             access: settings.access(!listen.ip().is_loopback())?,
             hosts: settings.hosts()?,
             bootstrap_token: variable(BOOTSTRAP_VARIABLE).map(|text| SecretString::from(text.trim())),
+            oapi_trust: settings.oapi_trust()?,
             master_key: variable(MASTER_KEY_VARIABLE).map(|text| SecretString::from(text.as_str())),
             notices: unknown_variables(environment).into_iter().chain(missing).collect(),
         })

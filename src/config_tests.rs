@@ -89,7 +89,12 @@ fn a_file_can_say_everything() {
         calls_per_second = 4.5
         poll_interval = "100ms"
         settle = "5s"
+        ca_file = "CA_FILE"
+        proxy = "http://me:hunter2@proxy:3128"
     "#;
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(ca.path(), CA).unwrap();
+    let text = &text.replace("CA_FILE", &ca.path().display().to_string());
     let config = with_file(text, &[], &[]).unwrap();
     assert_eq!(config.database.url(), Some("postgres://me:hunter2@db/fournil"));
     assert_eq!(
@@ -107,6 +112,8 @@ fn a_file_can_say_everything() {
     assert!((config.oapi_calls_per_second - 4.5).abs() < f64::EPSILON);
     assert_eq!(config.oapi_poll_interval, Duration::from_millis(100));
     assert_eq!(config.oapi_settle, Duration::from_secs(5));
+    assert_eq!(config.oapi_trust.ca_certificates.as_deref(), Some(CA));
+    assert!(config.oapi_trust.proxy.is_some());
     assert!(!format!("{config:?}").contains("hunter2"));
     // Every name of the table was used above, so that none can be misspelt.
     for (name, _) in SETTINGS {
@@ -206,4 +213,32 @@ fn the_metadata_service_may_be_elsewhere() {
     assert_eq!(config.metadata_url, "http://127.0.0.1:8090");
     let error = refusal(load(&[("FOURNIL_METADATA_URL", "169.254.169.254")]));
     assert!(error.contains("FOURNIL_METADATA_URL") && error.contains("is no URL"), "{error}");
+}
+
+/// A CA whose key nobody has.
+const CA: &str = "-----BEGIN CERTIFICATE-----\n\
+MIIBhjCCAS2gAwIBAgIUeq6SoPLZBUVgsjVOydJ55HYumscwCgYIKoZIzj0EAwIw\n\
+GDEWMBQGA1UEAwwNYSBDQSBvZiB0ZXN0czAgFw0yNjExMjYwMTE3MDFaGA8yMTI2\n\
+MTEwMjAxMTcwMVowGDEWMBQGA1UEAwwNYSBDQSBvZiB0ZXN0czBZMBMGByqGSM49\n\
+AgEGCCqGSM49AwEHA0IABFKyixhMnR2U/oS6iJpNmWvpcalys7Xr+QwwY4NNK7mu\n\
+Ytab6IgERY473spF2E+/N2fGqrtcmjq1Xmuk5YWv5K6jUzBRMB0GA1UdDgQWBBQj\n\
+Z6ok6ACxpUffpkIVjepqvPBuvTAfBgNVHSMEGDAWgBQjZ6ok6ACxpUffpkIVjepq\n\
+vPBuvTAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0cAMEQCH1IN2hHV1krd\n\
+JXMHuxkew0Nuq/+fVA8pBUuFyplLfroCIQDapfPcjyX0bMiQ6+Mocm0Fx6eRiNm3\n\
+nfN0yAhmchhqIw==\n\
+-----END CERTIFICATE-----\n";
+
+#[test]
+fn trust_that_cannot_be_had_is_told() {
+    let odd = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(odd.path(), "hunter2").unwrap();
+    for (name, value, word) in [
+        ("FOURNIL_OAPI_CA_FILE", "/nowhere/ca.pem", "/nowhere/ca.pem"),
+        ("FOURNIL_OAPI_CA_FILE", &odd.path().display().to_string(), "no certificate in PEM"),
+        ("FOURNIL_OAPI_PROXY", "hunter2", "no URL of a proxy"),
+        ("FOURNIL_OAPI_PROXY", "ftp://me:hunter2@x", "no URL of a proxy"),
+    ] {
+        let error = refusal(with_file("", &[], &[(name, value)]));
+        assert!(error.contains(word) && error.contains(name) && !error.contains("hunter2"), "{error}");
+    }
 }

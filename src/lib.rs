@@ -1,6 +1,8 @@
 //! fournil bakes OUTSCALE machine images as a service: a request is stored, a worker runs it against the OUTSCALE API,
 //! its log streams back live, and whatever happens nothing is lost or left behind. `main.rs` is only the command line.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod auth;
 pub mod bake;

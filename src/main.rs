@@ -1,5 +1,7 @@
 //! The command line of fournil; all it does is in the library.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -7,7 +9,7 @@ use fournil::{
     cli::{Cli, Command},
     client::{self, Terminal},
     config::Config,
-    credentials::provider::EnvironmentSource,
+    credentials::{provider::EnvironmentSource, rotation},
     serve, sweep, telemetry,
 };
 
@@ -38,6 +40,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sweep(arguments) => {
             let environment = EnvironmentSource::of_process();
             Ok(runtime.block_on(sweep::run(&arguments, environment, &Terminal::of_process())))
+        }
+        Command::RotateKey(arguments) => {
+            let environment = EnvironmentSource::of_process();
+            Ok(runtime.block_on(rotation::run(&arguments, environment, &Terminal::of_process())))
         }
         Command::Openapi => {
             print!("{}", fournil::api::openapi_yaml());

@@ -27,7 +27,7 @@ use crate::{
     bake::CellHome,
     cell,
     config::{Config, Database},
-    credentials::{provider::EnvironmentSource, vault::Vault},
+    credentials::{provider::EnvironmentSource, role::Roles, rotation, vault::Vault},
     embedded_postgres::EmbeddedPostgres,
     logs::{LogHub, LogLimits},
     metadata::MetadataService,
@@ -50,6 +50,7 @@ const REQUESTS_END: Duration = Duration::from_secs(10);
 /// # Errors
 /// The database cannot be reached, the address is taken, the master key is missing or wrong, or strangers could come in.
 pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyhow::Result<ExitCode> {
+    without_core_dumps();
     let drain = CancellationToken::new();
     for notice in &config.notices {
         tracing::warn!("{notice}");
@@ -79,6 +80,9 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
         .context("could not load the master key")?;
     let vault = Arc::new(vault);
 
+    store::master_keys::check(&mut *pool.acquire().await.context("could not use the database")?, &vault)
+        .await
+        .context("the master key does not fit the database")?;
     let hub = LogHub::start(pool.clone(), drain.clone());
     let limits = ApiLimits {
         json_bytes: usize::try_from(config.limits.request).unwrap_or(usize::MAX),
@@ -89,14 +93,17 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
         capabilities: config.capabilities.clone(),
         ..ApiLimits::default()
     };
-    let state = AppState::new(pool.clone(), hub, vault.clone(), limits, clock, drain.clone())
-        .with_auth(config.access.clone());
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("could not listen on {}", config.listen))?;
     let address = listener.local_addr().context("could not learn the address")?;
 
-    let kitchen = kitchen(&config, pool.clone(), vault, environment)?;
+    let telling =
+        tokio::spawn(rotation::keep_telling(pool.clone(), vault.clone(), hostname(), drain.clone()));
+    let kitchen = kitchen(&config, pool.clone(), vault.clone(), environment)?;
+    let state = AppState::new(pool.clone(), hub, vault, limits, clock, drain.clone())
+        .with_auth(config.access.clone())
+        .with_skew(kitchen.oapi.skew());
     let workers = (config.workers > 0).then(|| tokio::spawn(worker::serve(kitchen, drain.clone())));
     tracing::info!(
         workers = config.workers,
@@ -116,6 +123,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
     if let Some(workers) = workers {
         workers.await.context("the workers ended")?;
     }
+    telling.await.context("the heartbeat ended")?;
     closing.cancel();
     if tokio::time::timeout(REQUESTS_END, &mut served).await.is_err() {
         served.abort();
@@ -126,6 +134,15 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>) -> anyho
     }
     tracing::info!("drained");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A core file would hold every secret that is in memory. The programs that are started inherit it.
+fn without_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(error = %error, "core dumps could not be turned off");
+    }
 }
 
 fn exposed(values: &BTreeMap<String, SecretString>) -> BTreeMap<String, String> {
@@ -168,8 +185,9 @@ fn kitchen(
     }
     let (scratch, scratch_lock) =
         scratch(&config.data_dir, &id).context("could not make a folder for the files of bakes")?;
-    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let hostname = hostname();
     let name = config.worker_name.clone().unwrap_or_else(|| hostname.clone());
+    let metadata = MetadataService::new(&config.metadata_url).context("no HTTP client can be made")?;
     Ok(Kitchen {
         store,
         vault,
@@ -186,8 +204,10 @@ fn kitchen(
             variables: environment,
             ..EnvironmentSource::of_process()
         }),
-        metadata: MetadataService::new(&config.metadata_url).context("no HTTP client can be made")?,
+        roles: Roles::new(metadata.clone()),
+        metadata,
         cells: Arc::new(cells),
+        trust: Arc::new(config.oapi_trust.clone()),
         endpoints: Arc::new(config.allowed_endpoints.clone()),
         env_allowed: Arc::new(exposed(&config.env_allowed)),
         settings: WorkerSettings {
@@ -223,6 +243,10 @@ fn scratch(data_dir: &Path, id: &str) -> std::io::Result<(PathBuf, File)> {
     let lock = File::create(own.join("lock"))?;
     lock.lock()?;
     Ok((own, lock))
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
 fn make_private(folder: &Path) -> std::io::Result<()> {

@@ -21,6 +21,10 @@ pub struct Health {
     /// `ok` or `ready`.
     #[schema(example = "ok")]
     pub status: &'static str,
+    /// What somebody should look at, though requests may be sent here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub warnings: Vec<String>,
 }
 
 /// What runs here.
@@ -40,7 +44,7 @@ pub struct Version {
     responses((status = 200, description = "It does.", body = Health)),
 )]
 pub async fn healthz() -> Json<Health> {
-    Json(Health { status: "ok" })
+    Json(Health { status: "ok", warnings: Vec::new() })
 }
 
 /// The same as `/healthz`, under the name that Kubernetes uses.
@@ -49,7 +53,7 @@ pub async fn healthz() -> Json<Health> {
     responses((status = 200, description = "It does.", body = Health)),
 )]
 pub async fn livez() -> Json<Health> {
-    Json(Health { status: "ok" })
+    Json(Health { status: "ok", warnings: Vec::new() })
 }
 
 /// Whether requests should be sent here: the database answers, its schema is ours, and the server is not about to end.
@@ -71,7 +75,7 @@ pub async fn readyz(State(state): State<AppState>) -> Result<Json<Health>, ApiEr
         version.await.map_err(|_| ApiError::NotReady("The database does not answer.".to_owned()))?;
     let wanted = store::MIGRATOR.iter().map(|migration| migration.version).max();
     match version {
-        Ok(version) if version >= wanted => Ok(Json(Health { status: "ready" })),
+        Ok(version) if version >= wanted => Ok(Json(Health { status: "ready", warnings: warnings(&state) })),
         Ok(version) => Err(ApiError::NotReady(format!(
             "The database's schema is at version {}, {} is needed: its migration has not run yet.",
             version.unwrap_or(0),
@@ -82,6 +86,19 @@ pub async fn readyz(State(state): State<AppState>) -> Result<Json<Health>, ApiEr
         }
         Err(_) => Err(ApiError::NotReady("The database has no schema of fournil yet.".to_owned())),
     }
+}
+
+fn warnings(state: &AppState) -> Vec<String> {
+    let skew = state.skew.notable(state.clock.now());
+    let clock = skew.map(|skew| {
+        format!(
+            "This machine's clock is {} s {} OUTSCALE's, by its last answer; signatures are good for 5 minutes. Set the \
+             clock, for example with NTP.",
+            skew.unsigned_abs(),
+            if skew > 0 { "ahead of" } else { "behind" },
+        )
+    });
+    clock.into_iter().collect()
 }
 
 /// What runs here.

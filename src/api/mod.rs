@@ -5,6 +5,7 @@ pub mod audit;
 pub mod auth;
 pub mod builds;
 pub mod clock;
+pub mod credentials;
 pub mod dashboard;
 mod edge;
 pub mod events;
@@ -51,6 +52,7 @@ use crate::{
     credentials::vault::Vault,
     domain::Capability,
     logs::LogHub,
+    oapi::ClockSkew,
     template::{ContextLimits, ParseLimits, RequestLimits},
 };
 
@@ -124,6 +126,8 @@ pub struct AppState {
     pub draining: CancellationToken,
     /// Lets requests in or not.
     pub auth: Arc<Gate>,
+    /// What the workers of this process see of its clock.
+    pub skew: Arc<ClockSkew>,
     uploads: Arc<Semaphore>,
 }
 
@@ -141,7 +145,8 @@ impl AppState {
         let uploads = Arc::new(Semaphore::new(limits.uploads));
         let limits = Arc::new(limits);
         let auth = Arc::new(Gate::new(store.clone(), AuthSettings::default(), draining.clone()));
-        Self { store, hub, vault, limits, clock, version: env!("CARGO_PKG_VERSION"), draining, auth, uploads }
+        let (version, skew) = (env!("CARGO_PKG_VERSION"), Arc::default());
+        Self { store, hub, vault, limits, clock, version, draining, auth, skew, uploads }
     }
 
     /// The same with what the operator decided about access.
@@ -149,6 +154,12 @@ impl AppState {
     pub fn with_auth(mut self, settings: AuthSettings) -> Self {
         self.auth = Arc::new(Gate::new(self.store.clone(), settings, self.draining.clone()));
         self
+    }
+
+    /// The same with what the workers of this process see of its clock.
+    #[must_use]
+    pub fn with_skew(self, skew: Arc<ClockSkew>) -> Self {
+        Self { skew, ..self }
     }
 
     /// The turn of an upload; held while its archive is in memory.
@@ -180,6 +191,8 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(tokens::revoke))
         .routes(routes!(tokens::whoami))
         .routes(routes!(audit::list))
+        .routes(routes!(credentials::list))
+        .routes(routes!(credentials::put, credentials::delete))
         .routes(routes!(workers::workers))
         .routes(routes!(health::healthz))
         .routes(routes!(health::livez))

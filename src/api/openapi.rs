@@ -106,6 +106,8 @@ pub struct Envelope {
     pub except: Option<Vec<String>>,
     /// Marks by which the build can be found again.
     pub labels: Option<BTreeMap<String, String>>,
+    /// The stored set of credentials to use.
+    pub credentials: Option<String>,
     /// Builds of higher priority start first.
     pub priority: Option<i32>,
     /// How long the build may take from the start of its first run, e.g. `2h`.

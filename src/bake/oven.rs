@@ -26,7 +26,7 @@ use crate::{
     metadata::MetadataService,
     oapi::{Client, Waits},
     queue::Lease,
-    store::{StoreError, journal},
+    store::{StoreError, journal, sealed::JOURNAL_PLACE},
 };
 
 /// How long a step may take that does not say. Throttled calls are tried for ten minutes.
@@ -152,7 +152,7 @@ impl Cx {
     /// # Errors
     /// The vault cannot.
     pub fn seal(&self, secret: &SecretString) -> Result<Vec<u8>, StepError> {
-        let sealed = self.vault.seal("steps.output", self.lease.run.0, secret.expose_secret().as_bytes());
+        let sealed = self.vault.seal(JOURNAL_PLACE, self.lease.run.0, secret.expose_secret().as_bytes());
         Ok(sealed.map_err(StoreError::from)?)
     }
 
@@ -161,7 +161,7 @@ impl Cx {
     /// # Errors
     /// It was sealed for another run or with another master key.
     pub fn open(&self, sealed: &[u8]) -> Result<SecretString, StepError> {
-        let opened = self.vault.open("steps.output", self.lease.run.0, sealed).map_err(StoreError::from)?;
+        let opened = self.vault.open(JOURNAL_PLACE, self.lease.run.0, sealed).map_err(StoreError::from)?;
         Ok(SecretString::from(String::from_utf8_lossy(&opened).into_owned()))
     }
 

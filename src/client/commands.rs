@@ -37,6 +37,7 @@ pub fn server_arguments(command: &ClientCommand) -> &ServerArgs {
         ClientCommand::Destroy(arguments) => &arguments.server,
         ClientCommand::Token(command) => &command.place().server,
         ClientCommand::Audit(arguments) => &arguments.server,
+        ClientCommand::Credentials(arguments) => arguments.server(),
         ClientCommand::Show(arguments)
         | ClientCommand::Cancel(arguments)
         | ClientCommand::Cleanup(arguments)
@@ -82,6 +83,9 @@ pub async fn run(
         ClientCommand::Retry(BuildRef { build, .. }) => client.unless_interrupted(client.retry(build)).await,
         ClientCommand::Token(command) => client.unless_interrupted(client.token(&command)).await,
         ClientCommand::Audit(arguments) => client.unless_interrupted(client.audit(&arguments)).await,
+        ClientCommand::Credentials(arguments) => {
+            client.unless_interrupted(client.credentials(&arguments.command)).await
+        }
         ClientCommand::Resources(BuildRef { build, .. }) => {
             client.unless_interrupted(client.resources(build)).await
         }
@@ -93,7 +97,7 @@ pub(super) struct Client<'a> {
     pub(super) server: &'a Server,
     pub(super) terminal: &'a Terminal,
     pub(super) json: bool,
-    environment: BTreeMap<String, String>,
+    pub(super) environment: BTreeMap<String, String>,
     interrupts: Mutex<mpsc::Receiver<()>>,
 }
 
@@ -120,6 +124,7 @@ impl Client<'_> {
         let keys = public_keys::public_keys(&arguments.authorized_keys, arguments.on_error.as_deref())?;
         add("authorized_keys", (!keys.is_empty()).then(|| json!(keys)));
         add("name", arguments.name.clone().map(Value::from));
+        add("credentials", arguments.credentials.clone().map(Value::from));
         add("priority", arguments.priority.map(Value::from));
         add("timeout", arguments.timeout.clone().map(Value::from));
         let pairs = arguments.labels.iter().map(|label| pair(label, "--label", "KEY=VALUE"));

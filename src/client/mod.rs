@@ -2,6 +2,7 @@
 //! here touches the cloud, and only `token --database-url` the database, for the first token.
 
 mod commands;
+mod credentials;
 mod destroy;
 mod environment;
 mod follow;

@@ -31,6 +31,12 @@ impl Terminal {
         Self::new(io::stdout(), io::stderr())
     }
 
+    /// Prints nowhere.
+    #[cfg(test)]
+    pub(crate) fn silent() -> Self {
+        Self::new(io::sink(), io::sink())
+    }
+
     /// A line of the result. Written through at once: whoever reads a log wants it now.
     pub(crate) fn say(&self, text: &str) -> io::Result<()> {
         write_line(hold(&self.out), text)

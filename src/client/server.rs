@@ -151,6 +151,11 @@ impl Server {
         serde_json::from_slice(&bytes).map_err(|_| self.strange("the answer is no JSON".to_owned()))
     }
 
+    /// Puts a small JSON body in the place of what is there.
+    pub async fn put_json(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.json(|| Ok(self.request(Method::PUT, path, &[])?.json(body))).await
+    }
+
     /// Deletes something, which is harmless to ask for twice.
     pub async fn delete(&self, path: &str, query: &[(String, String)]) -> Result<Value, ClientError> {
         self.json(|| self.request(Method::DELETE, path, query)).await

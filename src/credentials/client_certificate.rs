@@ -6,7 +6,7 @@ use std::fs;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::provider::{CredentialsError, EnvironmentSource};
+use super::{environment::EnvironmentSource, error::CredentialsError};
 
 /// No certificate chain or key is this large.
 const LARGEST: u64 = 256 * 1024;

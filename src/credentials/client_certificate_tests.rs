@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     credentials::{
         endpoints::AllowedEndpoints,
-        provider::{Resolved, resolve},
+        provider::{self, Resolved},
     },
     domain::plan::AccessPlan,
 };
@@ -34,11 +34,12 @@ fn environment(variables: &[(&str, &str)]) -> EnvironmentSource {
 }
 
 fn found(environment: &EnvironmentSource) -> Resolved {
-    resolve(&AccessPlan::default(), environment, &AllowedEndpoints::default()).unwrap()
+    provider::find(&AccessPlan::default(), None, environment, &AllowedEndpoints::default(), None).unwrap()
 }
 
 fn refused(environment: &EnvironmentSource) -> String {
-    let error = resolve(&AccessPlan::default(), environment, &AllowedEndpoints::default()).unwrap_err();
+    let error = provider::find(&AccessPlan::default(), None, environment, &AllowedEndpoints::default(), None)
+        .unwrap_err();
     let text = format!("{error} {error:?}");
     assert!(!text.contains("hunter2"), "{text}");
     text
@@ -125,9 +126,9 @@ fn a_request_with_keys_and_endpoint_of_its_own_does_not_get_it() {
         secret_key: Some(SecretString::from("own")),
         ..AccessPlan::default()
     };
-    let resolved = resolve(&own, &inline, &AllowedEndpoints::default()).unwrap();
+    let resolved = provider::find(&own, None, &inline, &AllowedEndpoints::default(), None).unwrap();
     assert!(resolved.client_certificate.is_some());
     let elsewhere = AccessPlan { endpoint: Some("https://api.eu-west-2.outscale.com".to_owned()), ..own };
-    let resolved = resolve(&elsewhere, &inline, &AllowedEndpoints::default()).unwrap();
+    let resolved = provider::find(&elsewhere, None, &inline, &AllowedEndpoints::default(), None).unwrap();
     assert!(resolved.client_certificate.is_none());
 }

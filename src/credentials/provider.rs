@@ -1,70 +1,33 @@
-//! Where the keys of a build come from: the request, else the environment, else the shared file of the `osc` tools.
-//! Each value remembers its source, so that a wrong one can be found; nothing here talks to the cloud.
+//! Where the keys of a build come from, in this order: the template, the stored set that the request names, the profile that
+//! the template names, the environment, the shared file of the `osc` tools, a file in AWS's form if the operator names one,
+//! the role of the VM. Each value remembers its source, so that a wrong one can be found.
 
-use std::{collections::BTreeMap, env, fmt, fs, io, path::PathBuf};
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 
 use super::{
-    client_certificate::{self, InProfile},
-    endpoints::{AllowedEndpoints, EndpointUrl, InvalidEndpoint},
+    aws_file,
+    client_certificate::{self, ClientCertificate},
+    endpoints::{AllowedEndpoints, EndpointUrl},
+    role::{RoleKeys, Roles},
+    sets::StoredSet,
+    shared_file::{Profile, SharedFile},
 };
+pub use super::{environment::EnvironmentSource, error::CredentialsError};
 use crate::{
     domain::plan::AccessPlan,
-    oapi::{ClientConfig, Endpoint, EndpointError},
+    oapi::{ClientConfig, Endpoint, EndpointError, KeyPair, KeySource},
 };
 
 /// Used when nothing names a Region, as OUTSCALE's own tools do.
 pub const DEFAULT_REGION: &str = "eu-west-2";
-
-/// The profile of the shared file when `OSC_PROFILE` names none.
-const DEFAULT_PROFILE: &str = "default";
 
 /// Variables of the environment: today's name, then the one that older tools used.
 const ACCESS_KEY: &[&str] = &["OSC_ACCESS_KEY", "OUTSCALE_ACCESSKEYID"];
 const SECRET_KEY: &[&str] = &["OSC_SECRET_KEY", "OUTSCALE_SECRETKEYID"];
 const REGION: &[&str] = &["OSC_REGION", "OUTSCALE_REGION"];
 const ENDPOINT: &[&str] = &["OSC_ENDPOINT_API", "OUTSCALE_OAPI_URL"];
-
-/// What a process sees of its surroundings: taken once at the start, or made up by a test.
-#[derive(Clone, Default)]
-pub struct EnvironmentSource {
-    /// The environment variables.
-    pub variables: BTreeMap<String, String>,
-    /// The home folder.
-    pub home: Option<PathBuf>,
-}
-
-impl EnvironmentSource {
-    /// The surroundings of this process. Variables that are no UTF-8 are left out.
-    #[must_use]
-    pub fn of_process() -> Self {
-        let variables = env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self { variables: variables.collect(), home: env::home_dir() }
-    }
-
-    /// A variable that is set and not empty.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
-    }
-
-    fn first<'a>(&'a self, names: &[&'a str]) -> Option<(&'a str, &'a str)> {
-        names.iter().find_map(|name| Some((*name, self.get(name)?)))
-    }
-}
-
-impl fmt::Debug for EnvironmentSource {
-    /// Names only: values may be keys.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EnvironmentSource")
-            .field("variables", &self.variables.keys())
-            .field("home", &self.home)
-            .finish()
-    }
-}
 
 /// All that is needed to call the API.
 #[derive(Debug, Clone)]
@@ -73,6 +36,8 @@ pub struct Resolved {
     pub access_key: String,
     /// Secret key.
     pub secret_key: SecretString,
+    /// Where the keys come from, if they have an end; the two above are those of now.
+    pub key_source: Option<Arc<dyn KeySource>>,
     /// Region, never empty.
     pub region: String,
     /// Base URL; absent: that of the Region. Checked, with scheme, without a final slash.
@@ -99,116 +64,76 @@ impl Resolved {
         };
         let mut config = ClientConfig::new(endpoint, &self.region, &self.access_key, self.secret_key.clone());
         config.user_agent = user_agent;
+        config.key_source = self.key_source.clone();
         config.tls.insecure_skip_verify = self.insecure;
         config.tls.client_certificate = self.client_certificate.clone();
         Ok(config)
     }
 }
 
-/// Why a build has no way to the cloud.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialsError {
-    /// No source has keys.
-    #[error(
-        "no keys were found: {}. Keys from a VM's role are not supported yet. Set `access_key` and `secret_key` in the \
-         template, or OSC_ACCESS_KEY and OSC_SECRET_KEY in the environment of `fournil serve`", .tried.join("; ")
-    )]
-    NoKeys {
-        /// Each source with what is missing there.
-        tried: Vec<String>,
-    },
-    /// One key of the pair is there, the other is not. Filling it from elsewhere would mix accounts.
-    #[error("{present} is set in {place}, but {missing} is not: both keys must come from the same place")]
-    HalfAPair {
-        /// The place.
-        place: String,
-        /// What is there.
-        present: String,
-        /// What is not.
-        missing: String,
-    },
-    /// The shared file cannot be used, and it is needed.
-    #[error("the credentials file {} cannot be used: {why}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The reason, without any content.
-        why: String,
-    },
-    /// The client certificate or its key cannot be used.
-    #[error("the client certificate cannot be used: {what}: {why}")]
-    Certificate {
-        /// The variable or the profile's member.
-        what: String,
-        /// The reason, without any content.
-        why: String,
-    },
-    /// The Region is no name.
-    #[error("`{region}` (from {place}) is no Region name; write for example `eu-west-2`")]
-    Region {
-        /// The text.
-        region: String,
-        /// Where it came from.
-        place: String,
-    },
-    /// The endpoint is no URL.
-    #[error("the endpoint from {place} cannot be used")]
-    Endpoint {
-        /// Where it came from.
-        place: String,
-        /// The cause.
-        #[source]
-        source: InvalidEndpoint,
-    },
-    /// The request names a host that the operator has not allowed.
-    #[error(
-        "the template's endpoint {endpoint} is not allowed: {why}. The operator can allow it with \
-             `allowed_endpoints` (FOURNIL_ALLOWED_ENDPOINTS={host})"
-    )]
-    NotAllowed {
-        /// The endpoint.
-        endpoint: String,
-        /// Its host and port.
-        host: String,
-        /// The rule.
-        why: &'static str,
-    },
-}
-
 /// A value and where it came from.
-struct Sourced<T> {
-    value: T,
-    place: String,
+pub(super) struct Sourced<T> {
+    pub(super) value: T,
+    pub(super) place: String,
 }
 
-struct Keys {
-    access_key: String,
-    secret_key: SecretString,
+/// A pair of keys.
+pub(super) struct Keys {
+    pub(super) access_key: String,
+    pub(super) secret_key: SecretString,
+}
+
+/// Keys of the VM's role as they are now, and where those of later come from.
+pub(super) struct OfRole {
+    pub(super) keys: Arc<KeyPair>,
+    pub(super) source: Arc<RoleKeys>,
 }
 
 /// Finds keys, Region and endpoint for a build. The two keys come from one source; Region and endpoint are each taken
-/// from the first source that has them: request, environment, shared file.
+/// from the first source that has them. The VM's role is asked for only when nothing else has keys.
 ///
 /// # Errors
 /// No or half a pair of keys, an unusable file, Region or endpoint, or an endpoint of the request's that the operator
 /// has not allowed.
-pub fn resolve(
+pub async fn resolve(
     plan: &AccessPlan,
+    set: Option<&StoredSet>,
     environment: &EnvironmentSource,
     allowed: &AllowedEndpoints,
+    roles: &Roles,
 ) -> Result<Resolved, CredentialsError> {
-    let file = SharedFile::read(environment);
+    let mut tried = match find(plan, set, environment, allowed, None) {
+        Err(CredentialsError::NoKeys { tried }) => tried,
+        found => return found,
+    };
+    match roles.current().await {
+        Ok(role) => find(plan, set, environment, allowed, Some(role)),
+        Err(error) => {
+            tried.push(error.to_string());
+            Err(CredentialsError::NoKeys { tried })
+        }
+    }
+}
+
+/// The same without asking the metadata service.
+pub(super) fn find(
+    plan: &AccessPlan,
+    set: Option<&StoredSet>,
+    environment: &EnvironmentSource,
+    allowed: &AllowedEndpoints,
+    role: Option<OfRole>,
+) -> Result<Resolved, CredentialsError> {
+    let named = plan.profile.as_deref().filter(|name| !name.is_empty());
+    let file = SharedFile::read(environment, named);
+    let sources = Sources { plan, set, environment, file: &file, is_named: named.is_some() };
     let from_request = request_keys(plan)?;
     let keys_are_the_requests = from_request.is_some();
     let keys = match from_request {
         Some(keys) => keys,
-        None => match environment_keys(environment)? {
-            Some(keys) => keys,
-            None => file_keys(&file, environment)?,
-        },
+        None => sources.operators_keys(role.as_ref())?,
     };
-    let (region, mut notices) = region(plan, environment, &file)?;
-    let endpoint = endpoint(plan, environment, &file, keys_are_the_requests, allowed)?;
+    let (region, mut notices) = sources.region()?;
+    let endpoint = sources.endpoint(keys_are_the_requests, allowed)?;
 
     let profile = file.profile.as_ref();
     let insecure = plan.insecure_skip_tls_verify
@@ -221,19 +146,15 @@ pub fn resolve(
     if let Some(endpoint) = &endpoint {
         source.push_str(&format!(", endpoint from {}", endpoint.place));
     }
-    // It shows who the operator is: not to a server that a request chose for keys of its own.
-    let is_requests_own = keys_are_the_requests && own_endpoint(plan).is_some();
-    let certificate = if is_requests_own {
-        None
-    } else {
-        client_certificate::find(environment, profile.map(|profile| (&profile.certificate, file.place())))?
-    };
+    let certificate = sources.certificate(keys_are_the_requests)?;
     if let Some(certificate) = &certificate {
         source.push_str(&format!(", client certificate from {}", certificate.place));
     }
+    let is_role = role.as_ref().is_some_and(|role| role.keys.access_key == keys.value.access_key);
     Ok(Resolved {
         access_key: keys.value.access_key,
         secret_key: keys.value.secret_key,
+        key_source: role.filter(|_| is_role).map(|role| role.source as Arc<dyn KeySource>),
         region: region.value,
         endpoint: endpoint.map(|endpoint| endpoint.value.to_string()),
         insecure,
@@ -241,6 +162,166 @@ pub fn resolve(
         source,
         notices,
     })
+}
+
+/// Everything that may have an answer.
+struct Sources<'a> {
+    plan: &'a AccessPlan,
+    set: Option<&'a StoredSet>,
+    environment: &'a EnvironmentSource,
+    file: &'a SharedFile,
+    /// Whether the template names the file's profile, which then goes before the environment.
+    is_named: bool,
+}
+
+impl Sources<'_> {
+    /// Keys that the request does not bring itself.
+    fn operators_keys(&self, role: Option<&OfRole>) -> Result<Sourced<Keys>, CredentialsError> {
+        if let Some(set) = self.set {
+            let (access_key, secret_key) = (set.secrets.access_key.clone(), set.secrets.secret_key.clone());
+            return Ok(Sourced { value: Keys { access_key, secret_key }, place: place_of(set) });
+        }
+        if !self.is_named
+            && let Some(keys) = environment_keys(self.environment)?
+        {
+            return Ok(keys);
+        }
+        let in_file = match self.file.keys(self.environment, self.is_named)? {
+            Ok(keys) => return Ok(keys),
+            Err(missing) => missing,
+        };
+        let in_aws_file = match aws_file::keys(self.environment)? {
+            Ok(keys) => return Ok(keys),
+            Err(missing) => missing,
+        };
+        if let Some(OfRole { keys, source }) = role {
+            let (access_key, secret_key) = (keys.access_key.clone(), keys.secret_key.clone());
+            let place = format!("the role `{}` of this VM (metadata service)", source.role());
+            return Ok(Sourced { value: Keys { access_key, secret_key }, place });
+        }
+        Err(CredentialsError::NoKeys {
+            tried: vec![
+                "the template has no `access_key` and `secret_key`".to_owned(),
+                "the request names no stored set (`credentials`)".to_owned(),
+                format!("the environment has neither {} nor {}", ACCESS_KEY[0], ACCESS_KEY[1]),
+                in_file,
+                in_aws_file,
+            ],
+        })
+    }
+
+    fn region(&self) -> Result<(Sourced<String>, Vec<String>), CredentialsError> {
+        let of_template = self.plan.region.as_deref().map(|region| (region, "the template".to_owned()));
+        let of_set = || Some((self.set?.region.as_deref()?, place_of(self.set?)));
+        let of_file = || Some((self.file.profile.as_ref()?.region.as_deref()?, self.file.place()));
+        let of_named = || if self.is_named { of_file() } else { None };
+        let of_environment = || {
+            let (name, region) = self.environment.first(REGION)?;
+            Some((region, format!("the environment ({name})")))
+        };
+        let found = of_template
+            .map(|(region, place)| (region.trim(), place))
+            .filter(|(region, _)| !region.is_empty())
+            .or_else(of_set)
+            .or_else(of_named)
+            .or_else(of_environment)
+            .or_else(of_file);
+        let Some((region, place)) = found else {
+            let notice =
+                format!("no Region is named anywhere; {DEFAULT_REGION} is used (OSC_REGION sets another)");
+            let region = Sourced { value: DEFAULT_REGION.to_owned(), place: "fournil's default".to_owned() };
+            return Ok((region, vec![notice]));
+        };
+        // It becomes part of a host name; anything else in it would lead the keys to another host.
+        let is_name = region.len() <= 63
+            && region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        if !is_name {
+            return Err(CredentialsError::Region { region: region.to_owned(), place });
+        }
+        Ok((Sourced { value: region.to_owned(), place }, Vec::new()))
+    }
+
+    /// The operator's endpoint: of the stored set, of the environment, of the shared file.
+    fn operators_endpoint(&self) -> Result<Option<Sourced<EndpointUrl>>, CredentialsError> {
+        let protocol = |text: Option<&str>| if text == Some("http") { "http" } else { "https" };
+        let of_set = || Some((self.set?.endpoint.as_deref()?, "https", place_of(self.set?)));
+        let of_file = || match &self.file.profile {
+            Some(Profile { endpoint: Some(text), protocol: scheme, .. }) => {
+                Some((text.as_str(), protocol(scheme.as_deref()), self.file.place()))
+            }
+            _ => None,
+        };
+        let of_named = || if self.is_named { of_file() } else { None };
+        let of_environment = || {
+            let (name, text) = self.environment.first(ENDPOINT)?;
+            let scheme = protocol(self.environment.get("OSC_PROTOCOL"));
+            Some((text, scheme, format!("the environment ({name})")))
+        };
+        let found = of_set().or_else(of_named).or_else(of_environment).or_else(of_file);
+        found.map(|(text, scheme, place)| read_endpoint(text, scheme, place)).transpose()
+    }
+
+    fn endpoint(
+        &self,
+        keys_are_the_requests: bool,
+        allowed: &AllowedEndpoints,
+    ) -> Result<Option<Sourced<EndpointUrl>>, CredentialsError> {
+        let operators = self.operators_endpoint()?;
+        let Some(text) = own_endpoint(self.plan) else {
+            return Ok(operators);
+        };
+        let requests = read_endpoint(text, "https", "the template".to_owned())?;
+        let is_operators = operators.is_some_and(|operators| operators.value.is_same_server(&requests.value));
+        let is_own_machine = keys_are_the_requests && allowed.loopback && requests.value.is_loopback();
+        if is_operators || is_own_machine || allowed.covers(&requests.value) {
+            return Ok(Some(requests));
+        }
+        let why = if keys_are_the_requests {
+            "it is neither OUTSCALE's nor one that this fournil is set up for"
+        } else {
+            "the keys are the operator's, and those are used only with OUTSCALE's hosts and the operator's own endpoint"
+        };
+        let port = requests.value.port().map(|port| format!(":{port}")).unwrap_or_default();
+        Err(CredentialsError::NotAllowed {
+            endpoint: requests.value.to_string(),
+            host: format!("{}{port}", requests.value.host()),
+            why,
+        })
+    }
+
+    fn certificate(
+        &self,
+        keys_are_the_requests: bool,
+    ) -> Result<Option<ClientCertificate>, CredentialsError> {
+        if let Some(pem) = &self.plan.client_certificate {
+            return Ok(Some(ClientCertificate { pem: pem.clone(), place: "the template".to_owned() }));
+        }
+        if let Some(set) = self.set
+            && let Some(pem) = &set.secrets.client_certificate
+        {
+            return Ok(Some(ClientCertificate { pem: pem.clone(), place: place_of(set) }));
+        }
+        // It shows who the operator is: not to a server that a request chose for keys of its own.
+        if keys_are_the_requests && own_endpoint(self.plan).is_some() {
+            return Ok(None);
+        }
+        let profile = self.file.profile.as_ref();
+        client_certificate::find(
+            self.environment,
+            profile.map(|profile| (&profile.certificate, self.file.place())),
+        )
+    }
+}
+
+fn place_of(set: &StoredSet) -> String {
+    format!("the stored set `{}`", set.name)
+}
+
+fn read_endpoint(text: &str, scheme: &str, place: String) -> Result<Sourced<EndpointUrl>, CredentialsError> {
+    match EndpointUrl::parse(text, scheme) {
+        Ok(value) => Ok(Sourced { value, place }),
+        Err(source) => Err(CredentialsError::Endpoint { place, source }),
+    }
 }
 
 fn request_keys(plan: &AccessPlan) -> Result<Option<Sourced<Keys>>, CredentialsError> {
@@ -279,116 +360,6 @@ fn environment_keys(environment: &EnvironmentSource) -> Result<Option<Sourced<Ke
     }
 }
 
-fn file_keys(file: &SharedFile, environment: &EnvironmentSource) -> Result<Sourced<Keys>, CredentialsError> {
-    let in_file = match (&file.profile, &file.state) {
-        (Some(Profile { access_key: Some(access_key), secret_key: Some(secret_key), .. }), _) => {
-            return Ok(Sourced {
-                value: Keys { access_key: access_key.clone(), secret_key: secret_key.clone() },
-                place: file.place(),
-            });
-        }
-        (Some(Profile { access_key: Some(_), .. }), _) => return Err(file.half("access_key", "secret_key")),
-        (Some(Profile { secret_key: Some(_), .. }), _) => return Err(file.half("secret_key", "access_key")),
-        (Some(_), _) => format!("profile `{}` of {} has no keys", file.name, file.path()),
-        (None, FileState::NoHome) => "there is no home folder to look for .osc/config.json".to_owned(),
-        (None, FileState::Absent) if environment.get("OSC_CONFIG_FILE").is_some() => {
-            return Err(file.unusable("it does not exist, though OSC_CONFIG_FILE names it".to_owned()));
-        }
-        (None, FileState::Absent) => format!("{} does not exist", file.path()),
-        (None, FileState::Unusable(why)) => return Err(file.unusable(why.clone())),
-        (None, FileState::Read(profiles)) if environment.get("OSC_PROFILE").is_some() => {
-            let known = profiles.join(", ");
-            return Err(
-                file.unusable(format!("it has no profile `{}` (OSC_PROFILE); it has: {known}", file.name))
-            );
-        }
-        (None, FileState::Read(profiles)) => {
-            format!("{} has no profile `{}`, only: {}", file.path(), file.name, profiles.join(", "))
-        }
-    };
-    Err(CredentialsError::NoKeys {
-        tried: vec![
-            "the template has no `access_key` and `secret_key`".to_owned(),
-            format!("the environment has neither {} nor {}", ACCESS_KEY[0], ACCESS_KEY[1]),
-            in_file,
-        ],
-    })
-}
-
-fn region(
-    plan: &AccessPlan,
-    environment: &EnvironmentSource,
-    file: &SharedFile,
-) -> Result<(Sourced<String>, Vec<String>), CredentialsError> {
-    let found = plan
-        .region
-        .as_deref()
-        .filter(|region| !region.trim().is_empty())
-        .map(|region| (region.trim(), "the template".to_owned()))
-        .or_else(|| {
-            environment.first(REGION).map(|(name, region)| (region, format!("the environment ({name})")))
-        })
-        .or_else(|| file.profile.as_ref()?.region.as_deref().map(|region| (region, file.place())));
-    let Some((region, place)) = found else {
-        let notice =
-            format!("no Region is named anywhere; {DEFAULT_REGION} is used (OSC_REGION sets another)");
-        let region = Sourced { value: DEFAULT_REGION.to_owned(), place: "fournil's default".to_owned() };
-        return Ok((region, vec![notice]));
-    };
-    // It becomes part of a host name; anything else in it would lead the keys to another host.
-    let is_name = region.len() <= 63
-        && region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if !is_name {
-        return Err(CredentialsError::Region { region: region.to_owned(), place });
-    }
-    Ok((Sourced { value: region.to_owned(), place }, Vec::new()))
-}
-
-fn endpoint(
-    plan: &AccessPlan,
-    environment: &EnvironmentSource,
-    file: &SharedFile,
-    keys_are_the_requests: bool,
-    allowed: &AllowedEndpoints,
-) -> Result<Option<Sourced<EndpointUrl>>, CredentialsError> {
-    let read = |text: &str, scheme: &str, place: String| match EndpointUrl::parse(text, scheme) {
-        Ok(value) => Ok(Sourced { value, place }),
-        Err(source) => Err(CredentialsError::Endpoint { place, source }),
-    };
-    let protocol = |text: Option<&str>| if text == Some("http") { "http" } else { "https" };
-    let operators = match (environment.first(ENDPOINT), &file.profile) {
-        (Some((name, text)), _) => {
-            let scheme = protocol(environment.get("OSC_PROTOCOL"));
-            Some(read(text, scheme, format!("the environment ({name})"))?)
-        }
-        (None, Some(Profile { endpoint: Some(text), protocol: scheme, .. })) => {
-            Some(read(text, protocol(scheme.as_deref()), file.place())?)
-        }
-        (None, _) => None,
-    };
-    let Some(text) = own_endpoint(plan) else {
-        return Ok(operators);
-    };
-
-    let requests = read(text, "https", "the template".to_owned())?;
-    let is_operators = operators.is_some_and(|operators| operators.value.is_same_server(&requests.value));
-    let is_own_machine = keys_are_the_requests && allowed.loopback && requests.value.is_loopback();
-    if is_operators || is_own_machine || allowed.covers(&requests.value) {
-        return Ok(Some(requests));
-    }
-    let why = if keys_are_the_requests {
-        "it is neither OUTSCALE's nor one that this fournil is set up for"
-    } else {
-        "the keys are the operator's, and those are used only with OUTSCALE's hosts and the operator's own endpoint"
-    };
-    let port = requests.value.port().map(|port| format!(":{port}")).unwrap_or_default();
-    Err(CredentialsError::NotAllowed {
-        endpoint: requests.value.to_string(),
-        host: format!("{}{port}", requests.value.host()),
-        why,
-    })
-}
-
 /// The endpoint that the request names.
 fn own_endpoint(plan: &AccessPlan) -> Option<&str> {
     plan.endpoint.as_deref().filter(|text| !text.trim().is_empty())
@@ -396,154 +367,6 @@ fn own_endpoint(plan: &AccessPlan) -> Option<&str> {
 
 fn is_yes(text: &str) -> bool {
     matches!(text.to_ascii_lowercase().as_str(), "yes" | "true" | "1")
-}
-
-/// `~/.osc/config.json`: an object of profiles.
-struct SharedFile {
-    path: Option<PathBuf>,
-    /// The profile that was looked for.
-    name: String,
-    profile: Option<Profile>,
-    state: FileState,
-}
-
-enum FileState {
-    NoHome,
-    Absent,
-    Unusable(String),
-    /// With the names of its profiles.
-    Read(Vec<String>),
-}
-
-/// A profile, reduced to what fournil uses; other keys are met in the wild and ignored.
-#[derive(Default)]
-struct Profile {
-    access_key: Option<String>,
-    secret_key: Option<SecretString>,
-    region: Option<String>,
-    endpoint: Option<String>,
-    protocol: Option<String>,
-    tls_skip_verify: bool,
-    certificate: InProfile,
-}
-
-/// As it is written.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawProfile {
-    access_key: Option<String>,
-    secret_key: Option<SecretString>,
-    region: Option<String>,
-    region_name: Option<String>,
-    endpoint: Option<String>,
-    endpoints: RawEndpoints,
-    protocol: Option<String>,
-    tls_skip_verify: bool,
-    x509_client_cert: Option<String>,
-    x509_client_key: Option<String>,
-    x509_client_cert_b64: Option<String>,
-    x509_client_key_b64: Option<SecretString>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawEndpoints {
-    api: Option<String>,
-}
-
-impl SharedFile {
-    fn read(environment: &EnvironmentSource) -> Self {
-        let path = match environment.get("OSC_CONFIG_FILE") {
-            Some(path) => Some(PathBuf::from(path)),
-            None => environment.home.as_ref().map(|home| home.join(".osc/config.json")),
-        };
-        let name = environment.get("OSC_PROFILE").unwrap_or(DEFAULT_PROFILE).to_owned();
-        let mut file = Self { path, name, profile: None, state: FileState::NoHome };
-        let Some(path) = &file.path else { return file };
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                file.state = FileState::Absent;
-                return file;
-            }
-            Err(error) => {
-                file.state = FileState::Unusable(error.to_string());
-                return file;
-            }
-        };
-        // Each profile is read by itself: an odd one that is not asked for does no harm.
-        let profiles: serde_json::Map<String, serde_json::Value> = match serde_json::from_str(&text) {
-            Ok(profiles) => profiles,
-            Err(error) => {
-                let (line, column) = (error.line(), error.column());
-                file.state =
-                    FileState::Unusable(format!("it is no JSON object (line {line}, column {column})"));
-                return file;
-            }
-        };
-        let marked = || {
-            let is_marked =
-                |value: &serde_json::Value| value.get("default").and_then(serde_json::Value::as_bool);
-            profiles.iter().find(|(_, value)| is_marked(value) == Some(true)).map(|(name, _)| name.clone())
-        };
-        if environment.get("OSC_PROFILE").is_none()
-            && let Some(marked) = marked()
-        {
-            file.name = marked;
-        }
-        file.state = FileState::Read(profiles.keys().cloned().collect());
-        if let Some(value) = profiles.get(&file.name) {
-            match RawProfile::deserialize(value) {
-                Ok(raw) => file.profile = Some(raw.into()),
-                // The library's words could quote a value, and a value could be a key.
-                Err(_) => {
-                    file.state =
-                        FileState::Unusable(format!("profile `{}` has a value of the wrong type", file.name));
-                }
-            }
-        }
-        file
-    }
-
-    fn path(&self) -> String {
-        self.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
-    }
-
-    fn place(&self) -> String {
-        format!("profile `{}` of {}", self.name, self.path())
-    }
-
-    fn unusable(&self, why: String) -> CredentialsError {
-        CredentialsError::File { path: self.path.clone().unwrap_or_default(), why }
-    }
-
-    fn half(&self, present: &str, missing: &str) -> CredentialsError {
-        CredentialsError::HalfAPair {
-            place: self.place(),
-            present: format!("`{present}`"),
-            missing: format!("`{missing}`"),
-        }
-    }
-}
-
-impl From<RawProfile> for Profile {
-    fn from(raw: RawProfile) -> Self {
-        let filled = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-        Self {
-            access_key: filled(raw.access_key),
-            secret_key: raw.secret_key.filter(|key| !key.expose_secret().is_empty()),
-            region: filled(raw.region).or(filled(raw.region_name)),
-            endpoint: filled(raw.endpoints.api).or(filled(raw.endpoint)),
-            protocol: filled(raw.protocol),
-            tls_skip_verify: raw.tls_skip_verify,
-            certificate: InProfile {
-                certificate: filled(raw.x509_client_cert),
-                key: filled(raw.x509_client_key),
-                certificate_b64: filled(raw.x509_client_cert_b64),
-                key_b64: raw.x509_client_key_b64.filter(|key| !key.expose_secret().is_empty()),
-            },
-        }
-    }
 }
 
 #[cfg(test)]

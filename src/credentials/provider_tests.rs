@@ -1,5 +1,7 @@
 //! Every source by itself, their order, and what happens when they disagree.
 
+use std::fs;
+
 use tempfile::TempDir;
 
 use super::*;
@@ -37,11 +39,11 @@ fn at(endpoint: &str, plan: AccessPlan) -> AccessPlan {
 }
 
 fn found(plan: &AccessPlan, environment: &EnvironmentSource) -> Resolved {
-    resolve(plan, environment, &AllowedEndpoints::default()).unwrap()
+    find(plan, None, environment, &AllowedEndpoints::default(), None).unwrap()
 }
 
 fn refused(plan: &AccessPlan, environment: &EnvironmentSource) -> String {
-    let error = resolve(plan, environment, &AllowedEndpoints::default()).unwrap_err();
+    let error = find(plan, None, environment, &AllowedEndpoints::default(), None).unwrap_err();
     let text = format!("{error} {error:?}");
     assert!(!text.contains(SECRET), "{text}");
     error.to_string()
@@ -145,9 +147,13 @@ fn without_keys_every_source_that_was_tried_is_named() {
     let mut nothing = environment(&[("OSC_ACCESS_KEY", " "), ("OSC_SECRET_KEY", "")]);
     nothing.home = Some(home.path().to_owned());
     let error = refused(&AccessPlan::default(), &nothing);
-    for part in
-        ["the template", "OSC_ACCESS_KEY", "OUTSCALE_ACCESSKEYID", ".osc/config.json does not exist", "role"]
-    {
+    for part in [
+        "the template",
+        "OSC_ACCESS_KEY",
+        "OUTSCALE_ACCESSKEYID",
+        ".osc/config.json does not exist",
+        "OSC_SHARED_CREDENTIALS_FILE",
+    ] {
         assert!(error.contains(part), "{part} is missing in: {error}");
     }
     let (environment, _home) = with_file(r#"{"work": {}, "home": {}}"#, &[]);
@@ -195,7 +201,8 @@ fn the_operators_keys_never_go_to_a_host_that_a_template_names() {
         "evil.org",
     ] {
         let open = AllowedEndpoints { loopback: true, ..AllowedEndpoints::default() };
-        let error = resolve(&at(endpoint, AccessPlan::default()), &operator, &open).unwrap_err().to_string();
+        let error =
+            find(&at(endpoint, AccessPlan::default()), None, &operator, &open, None).unwrap_err().to_string();
         assert!(error.contains("is not allowed: the keys are the operator's"), "{error}");
     }
     let (file, _home) = with_file(r#"{"default": {"access_key": "FILEKEY", "secret_key": "x"}}"#, &[]);
@@ -211,7 +218,7 @@ fn the_operators_keys_go_to_outscale_to_the_operators_endpoint_and_to_allowed_ho
     }
     let allowed = AllowedEndpoints { hosts: vec!["oapi.example.org".parse().unwrap()], loopback: false };
     let plan = at("oapi.example.org", AccessPlan::default());
-    let resolved = resolve(&plan, &operator, &allowed).unwrap();
+    let resolved = find(&plan, None, &operator, &allowed, None).unwrap();
     assert_eq!(resolved.endpoint.as_deref(), Some("https://oapi.example.org"));
 }
 
@@ -222,7 +229,7 @@ fn a_template_with_its_own_keys_still_names_allowed_hosts_only() {
     let sandbox = at("http://127.0.0.1:8090", own_keys());
     assert!(refused(&sandbox, &environment(&[])).contains("not allowed"));
     let open = AllowedEndpoints { loopback: true, ..AllowedEndpoints::default() };
-    assert!(resolve(&sandbox, &environment(&[]), &open).is_ok());
+    assert!(find(&sandbox, None, &environment(&[]), &open, None).is_ok());
 }
 
 #[test]
@@ -256,4 +263,88 @@ fn debug_output_shows_no_secret() {
     let environment = with_keys(&[]);
     let shown = format!("{environment:?} {:?}", found(&AccessPlan::default(), &environment));
     assert!(shown.contains("OSC_SECRET_KEY") && !shown.contains(SECRET), "{shown}");
+}
+
+fn stored() -> StoredSet {
+    StoredSet {
+        name: "prod".to_owned(),
+        region: Some("us-east-2".to_owned()),
+        endpoint: Some("https://osc.example.org:8443".to_owned()),
+        secrets: crate::credentials::sets::SetSecrets {
+            access_key: "SETKEY".to_owned(),
+            secret_key: SecretString::from(SECRET),
+            client_certificate: Some(SecretString::from("hunter2 as PEM")),
+        },
+    }
+}
+
+#[test]
+fn a_stored_set_wins_over_the_environment_and_brings_its_own_place() {
+    let allowed = AllowedEndpoints::default();
+    let surroundings =
+        with_keys(&[("OSC_REGION", "eu-west-2"), ("OSC_ENDPOINT_API", "https://other.example")]);
+    let resolved = find(&AccessPlan::default(), Some(&stored()), &surroundings, &allowed, None).unwrap();
+    assert_eq!((resolved.access_key.as_str(), resolved.region.as_str()), ("SETKEY", "us-east-2"));
+    // Its address is the operator's, so no list has to allow it.
+    assert_eq!(resolved.endpoint.as_deref(), Some("https://osc.example.org:8443"));
+    assert!(resolved.client_certificate.is_some());
+    assert!(!format!("{resolved:?}").contains("hunter2"));
+    assert!(
+        resolved.source.starts_with("keys from the stored set `prod`, region us-east-2"),
+        "{}",
+        resolved.source
+    );
+
+    // The template may name another Region, but not send the set's keys elsewhere.
+    let plan = AccessPlan { region: Some("eu-west-2".to_owned()), ..AccessPlan::default() };
+    assert_eq!(find(&plan, Some(&stored()), &surroundings, &allowed, None).unwrap().region, "eu-west-2");
+    let elsewhere = at("https://evil.example", AccessPlan::default());
+    let error = find(&elsewhere, Some(&stored()), &surroundings, &allowed, None).unwrap_err();
+    assert!(matches!(error, CredentialsError::NotAllowed { .. }), "{error}");
+}
+
+#[test]
+fn a_profile_that_the_template_names_goes_before_the_environment() {
+    let text = r#"{"default": {"access_key": "D", "secret_key": "x"},
+        "ci": {"access_key": "CIKEY", "secret_key": "x", "region": "us-west-1", "endpoints": {"api": "ci.example"}}}"#;
+    let (mut surroundings, _home) = with_file(text, &[]);
+    surroundings.variables = with_keys(&[("OSC_REGION", "eu-west-2")]).variables;
+    let named = |name: &str| AccessPlan { profile: Some(name.to_owned()), ..AccessPlan::default() };
+    let resolved = found(&named("ci"), &surroundings);
+    assert_eq!((resolved.access_key.as_str(), resolved.region.as_str()), ("CIKEY", "us-west-1"));
+    assert_eq!(resolved.endpoint.as_deref(), Some("https://ci.example"));
+    let error = refused(&named("nobody"), &surroundings);
+    assert!(error.contains("no profile `nobody` (the template)") && !error.contains("ci"), "{error}");
+}
+
+#[test]
+fn a_file_of_aws_is_read_only_when_it_is_named_and_never_for_keys_of_aws() {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join(".aws")).unwrap();
+    let path = home.path().join(".aws/credentials");
+    let text = "# mine\n[default]\naws_access_key_id = OLDKEY\naws_secret_access_key=hunter2hunter2\nregion = x\n\
+                [amazon]\naws_access_key_id=AKIAXXXXXXXXXXXXXXXX\naws_secret_access_key=hunter2hunter2\n[half]\n\
+                aws_access_key_id=K\n[empty]\n";
+    fs::write(&path, text).unwrap();
+    let path = path.display().to_string();
+    let with = |variables: &[(&str, &str)]| EnvironmentSource {
+        home: Some(home.path().to_owned()),
+        ..environment(variables)
+    };
+    let error = refused(&AccessPlan::default(), &with(&[]));
+    assert!(error.contains("OSC_SHARED_CREDENTIALS_FILE names no file"), "{error}");
+    let resolved = found(&AccessPlan::default(), &with(&[("OSC_SHARED_CREDENTIALS_FILE", &path)]));
+    assert_eq!(resolved.access_key, "OLDKEY");
+    for (profile, word) in [
+        ("amazon", "is one of AWS"),
+        ("half", "`aws_secret_access_key` is not"),
+        ("empty", "no keys"),
+        ("x", "no profile `x`"),
+    ] {
+        let variables = [("OSC_SHARED_CREDENTIALS_FILE", path.as_str()), ("OSC_PROFILE", profile)];
+        let error = refused(&AccessPlan::default(), &with(&variables));
+        assert!(error.contains(word), "{error}");
+    }
+    let error = refused(&AccessPlan::default(), &with(&[("OSC_SHARED_CREDENTIALS_FILE", "/nowhere")]));
+    assert!(error.contains("/nowhere"), "{error}");
 }

@@ -47,6 +47,16 @@ impl Builder {
         }
     }
 
+    /// The same to be changed.
+    pub const fn access_mut(&mut self) -> &mut AccessPlan {
+        match self {
+            Self::OscBsu(plan) => &mut plan.access,
+            Self::OscBsusurrogate(plan) => &mut plan.access,
+            Self::OscBsuvolume(plan) => &mut plan.access,
+            Self::OscChroot(plan) => &mut plan.access,
+        }
+    }
+
     /// How to get into the VM; a builder that has none needs no way in.
     #[must_use]
     pub const fn communicator(&self) -> &Communicator {

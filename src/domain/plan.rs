@@ -115,6 +115,15 @@ pub struct AccessPlan {
     pub endpoint: Option<String>,
     /// `insecure_skip_tls_verify`.
     pub insecure_skip_tls_verify: bool,
+    /// `profile`: of the shared file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The files of `x509_cert_path` and `x509_key_path`, as PEM one after the other.
+    #[serde(with = "secret_text::option", default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<SecretString>,
+    /// The stored set that the request names (`credentials`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
 }
 
 /// The image to make.

@@ -17,9 +17,11 @@ use tracing::debug;
 use super::endpoint::Endpoint;
 use super::error::OapiError;
 use super::http;
+use super::keys::{KeyPair, KeySource};
 use super::pacing::{PaceConfig, Pacer};
 use super::retry::{RetryPolicy, Tried};
 use super::signing::{self, SignedRequest, SigningKeys};
+use super::skew::ClockSkew;
 use super::types::{PagedRequest, Request, Retry};
 
 /// The media type that is sent and signed.
@@ -64,6 +66,8 @@ pub struct TlsConfig {
     pub ca_certificates: Option<String>,
     /// Client certificate and its key, as PEM one after the other.
     pub client_certificate: Option<SecretString>,
+    /// The proxy for all calls; absent: what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. May hold a password.
+    pub proxy: Option<SecretString>,
 }
 
 /// Everything about a client. Start from `ClientConfig::new`.
@@ -77,6 +81,8 @@ pub struct ClientConfig {
     pub access_key: String,
     /// Secret key.
     pub secret_key: SecretString,
+    /// Where the keys come from, if they change; the two above are then those of the start.
+    pub key_source: Option<Arc<dyn KeySource>>,
     /// Stored with every call by OUTSCALE, and searchable there.
     pub user_agent: String,
     /// For TCP and TLS together.
@@ -106,6 +112,7 @@ impl ClientConfig {
             region: region.into(),
             access_key: access_key.into(),
             secret_key,
+            key_source: None,
             user_agent: concat!("fournil/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(30),
@@ -146,9 +153,12 @@ pub enum ConfigError {
     /// The certificates to trust are not PEM.
     #[error("the CA certificates could not be read as PEM")]
     CaCertificates(#[source] reqwest::Error),
-    /// The client certificate is not PEM.
-    #[error("the client certificate and its key could not be read as PEM")]
-    ClientCertificate(#[source] reqwest::Error),
+    /// The client certificate cannot be used.
+    #[error("{0}")]
+    ClientCertificate(String),
+    /// The proxy has no address.
+    #[error("the proxy's address cannot be used")]
+    Proxy(#[source] reqwest::Error),
     /// Anything else about HTTP, such as a user agent with line breaks.
     #[error("the HTTP client could not be made")]
     Http(#[source] reqwest::Error),
@@ -158,6 +168,7 @@ pub enum ConfigError {
 #[derive(Debug, Default)]
 pub struct OapiPool {
     pace: PaceConfig,
+    skew: Arc<ClockSkew>,
     shared: Mutex<Shared>,
 }
 
@@ -173,7 +184,12 @@ const REMEMBERED_ACCOUNTS: usize = 256;
 impl OapiPool {
     /// A pool whose accounts start at this pace.
     pub fn new(pace: PaceConfig) -> Self {
-        Self { pace, shared: Mutex::default() }
+        Self { pace, ..Self::default() }
+    }
+
+    /// What the answers of all clients tell of this machine's clock.
+    pub fn skew(&self) -> Arc<ClockSkew> {
+        Arc::clone(&self.skew)
     }
 
     /// A client for an account.
@@ -197,12 +213,18 @@ impl OapiPool {
                 connections
             }
         };
-        let account = (config.access_key.clone(), config.endpoint.clone());
+        let account = (account_of(&config), config.endpoint.clone());
         let pacer =
             shared.pacers.entry(account).or_insert_with(|| Arc::new(Pacer::new(self.pace.clone()))).clone();
         let account_id = tokio::sync::OnceCell::new();
-        Ok(Client { inner: Arc::new(Inner { config, connections, pacer, identity, account_id }) })
+        let skew = self.skew();
+        Ok(Client { inner: Arc::new(Inner { config, connections, pacer, identity, account_id, skew }) })
     }
+}
+
+/// What stands for the account: the access key, or the source of changing ones.
+fn account_of(config: &ClientConfig) -> String {
+    config.key_source.as_ref().map_or_else(|| config.access_key.clone(), |source| source.name())
 }
 
 fn check(config: &ClientConfig) -> Result<(), ConfigError> {
@@ -233,8 +255,9 @@ impl Identity {
     /// Clients that may share what they read: same endpoint, same keys, same trust.
     fn of_account(config: &ClientConfig) -> Self {
         let transport = Self::of_transport(config);
-        let secret = config.secret_key.expose_secret();
-        Self::of(&[&transport.0, config.region.as_bytes(), config.access_key.as_bytes(), secret.as_bytes()])
+        let secret = if config.key_source.is_some() { "" } else { config.secret_key.expose_secret() };
+        let account = account_of(config);
+        Self::of(&[&transport.0, config.region.as_bytes(), account.as_bytes(), secret.as_bytes()])
     }
 
     /// Clients that may share connections.
@@ -247,6 +270,7 @@ impl Identity {
             &[u8::from(tls.insecure_skip_verify)],
             tls.ca_certificates.as_deref().unwrap_or_default().as_bytes(),
             tls.client_certificate.as_ref().map_or("", |pem| pem.expose_secret()).as_bytes(),
+            tls.proxy.as_ref().map_or("", |proxy| proxy.expose_secret()).as_bytes(),
         ])
     }
 
@@ -275,6 +299,7 @@ struct Inner {
     pacer: Arc<Pacer>,
     identity: Identity,
     account_id: tokio::sync::OnceCell<String>,
+    skew: Arc<ClockSkew>,
 }
 
 impl Client {
@@ -288,7 +313,7 @@ impl Client {
         &self.inner.config.region
     }
 
-    /// Whose keys it uses.
+    /// Whose keys it uses; of changing ones those of the start.
     pub fn access_key(&self) -> &str {
         &self.inner.config.access_key
     }
@@ -313,6 +338,7 @@ impl Client {
                 pacer: inner.pacer.clone(),
                 identity: inner.identity,
                 account_id: inner.account_id.clone(),
+                skew: inner.skew.clone(),
             }),
         }
     }
@@ -332,13 +358,21 @@ impl Client {
         let started = Instant::now();
         let mut tried = Tried::default();
         let mut lost = false;
+        let mut renewed = false;
         loop {
             let attempt = 1 + tried.failures + tried.throttles;
-            let (result, retry_after) = self.attempt::<R>(&body, attempt).await;
+            let keys = self.keys(R::ACTION).await?;
+            let (result, retry_after) = self.attempt::<R>(&body, attempt, &keys).await;
             let error = match result {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            // Only with other keys: a few bad tries with the same ones lock them.
+            if !renewed && error.is_auth() && self.has_other_keys(&keys).await {
+                renewed = true;
+                tried.failures += 1;
+                continue;
+            }
             match error {
                 OapiError::Throttled { .. } => tried.throttles += 1,
                 _ => tried.failures += 1,
@@ -385,11 +419,12 @@ impl Client {
         &self,
         body: &[u8],
         attempt: u32,
+        keys: &KeyPair,
     ) -> (Result<R::Answer, OapiError>, Option<Duration>) {
         let queued = Instant::now();
         let permit = self.inner.pacer.acquire().await;
         let sent = Instant::now();
-        let request = match self.signed(R::ACTION, body) {
+        let request = match self.signed(R::ACTION, body, keys) {
             Ok(request) => request,
             Err(error) => return (Err(error), None),
         };
@@ -397,6 +432,7 @@ impl Client {
         let duration = sent.elapsed();
         let (status, retry_after, result, request_id) = match reply {
             Ok(reply) => {
+                self.inner.skew.saw(reply.server_time, (self.inner.config.clock)());
                 let (result, request_id) = reply.read::<R::Answer>(R::ACTION, (self.inner.config.clock)());
                 (Some(reply.status), reply.retry_after, result, request_id)
             }
@@ -414,20 +450,50 @@ impl Client {
         (result, retry_after)
     }
 
-    fn signed(&self, action: &'static str, body: &[u8]) -> Result<reqwest::Request, OapiError> {
+    /// The keys to sign with now.
+    async fn keys(&self, action: &'static str) -> Result<Arc<KeyPair>, OapiError> {
+        match &self.inner.config.key_source {
+            Some(source) => source
+                .current()
+                .await
+                .map_err(|error| OapiError::Unsendable { action, reason: error.to_string() }),
+            None => Ok(Arc::new(KeyPair {
+                access_key: self.inner.config.access_key.clone(),
+                secret_key: self.inner.config.secret_key.clone(),
+                session_token: None,
+            })),
+        }
+    }
+
+    async fn has_other_keys(&self, used: &KeyPair) -> bool {
+        match &self.inner.config.key_source {
+            Some(source) => source.refused(&used.access_key).await,
+            None => false,
+        }
+    }
+
+    fn signed(
+        &self,
+        action: &'static str,
+        body: &[u8],
+        keys: &KeyPair,
+    ) -> Result<reqwest::Request, OapiError> {
         let config = &self.inner.config;
         let url = config.endpoint.url_of(action);
+        let token = keys.session_token.as_ref().map(ExposeSecret::expose_secret);
+        let mut headers = vec![("content-type", JSON)];
+        headers.extend(token.map(|token| (signing::TOKEN_HEADER, token)));
         let signature = signing::sign(
             &SignedRequest {
                 method: "POST",
                 host: &config.endpoint.host_header(),
                 path: url.path(),
-                headers: &[("content-type", JSON)],
+                headers: &headers,
                 body,
             },
             &SigningKeys {
-                access_key: &config.access_key,
-                secret_key: &config.secret_key,
+                access_key: &keys.access_key,
+                secret_key: &keys.secret_key,
                 region: &config.region,
             },
             (config.clock)(),
@@ -437,7 +503,8 @@ impl Client {
         let mut authorization =
             HeaderValue::try_from(signature.authorization).map_err(|error| unsendable(&error))?;
         authorization.set_sensitive(true);
-        self.inner
+        let mut request = self
+            .inner
             .connections
             .post(url)
             .header(CONTENT_TYPE, JSON)
@@ -445,9 +512,13 @@ impl Client {
             .header(USER_AGENT, &config.user_agent)
             .header(signing::DATE_HEADER, signature.timestamp)
             .header(AUTHORIZATION, authorization)
-            .body(body.to_vec())
-            .build()
-            .map_err(|error| unsendable(&error))
+            .body(body.to_vec());
+        if let Some(token) = token {
+            let mut value = HeaderValue::try_from(token).map_err(|error| unsendable(&error))?;
+            value.set_sensitive(true);
+            request = request.header(signing::TOKEN_HEADER, value);
+        }
+        request.build().map_err(|error| unsendable(&error))
     }
 
     fn tell(&self, record: &CallRecord) {
@@ -501,3 +572,5 @@ fn drop_unset(value: &mut Value) {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

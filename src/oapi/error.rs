@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use super::trust;
+
 /// Why a call gave no answer that can be used.
 ///
 /// `maybe_done` is in every variant: this try, or an earlier one of the same call, may have taken effect although no
@@ -216,6 +218,9 @@ impl OapiError {
             Self::Refused { status: 500.., .. } => {
                 Some("OUTSCALE had an internal error. If it stays, give the request id to its support.".to_owned())
             }
+            Self::Unreachable { source, .. } if trust::explain(source.as_ref()).is_some() => {
+                trust::explain(source.as_ref()).map(|why| sentence(&why))
+            }
             Self::Unreachable { source, .. } if source.is_connect() => Some(
                 "Check the endpoint and the Region, the network and its DNS, and the certificates that are trusted.".to_owned(),
             ),
@@ -285,6 +290,12 @@ fn refusal_hint(code: u32) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(chars).chain(['.']).collect()
 }
 
 fn said(details: &str) -> String {

@@ -10,6 +10,7 @@ use secrecy::ExposeSecret;
 use super::answer::Reply;
 use super::client::{ClientConfig, ConfigError};
 use super::error::OapiError;
+use super::trust::check_client_certificate;
 
 /// No answer of OAPI is this large: 389 images are some 300 KiB.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
@@ -32,9 +33,15 @@ pub(super) fn connections(config: &ClientConfig) -> Result<reqwest::Client, Conf
             reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(ConfigError::CaCertificates)?;
         builder = builder.tls_certs_merge(certificates);
     }
+    if let Some(proxy) = &config.tls.proxy {
+        builder = builder.proxy(reqwest::Proxy::all(proxy.expose_secret()).map_err(ConfigError::Proxy)?);
+    }
     if let Some(pem) = &config.tls.client_certificate {
+        // A pair that does not fit would only be an unclear error of the whole client.
+        check_client_certificate(pem).map_err(ConfigError::ClientCertificate)?;
+        let trust_error = || ConfigError::ClientCertificate("the client certificate is no PEM".to_owned());
         let identity = reqwest::Identity::from_pem(pem.expose_secret().as_bytes());
-        builder = builder.identity(identity.map_err(ConfigError::ClientCertificate)?);
+        builder = builder.identity(identity.map_err(|_| trust_error())?);
     }
     builder.build().map_err(ConfigError::Http)
 }

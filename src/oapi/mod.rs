@@ -11,6 +11,7 @@
 pub mod client;
 pub mod endpoint;
 pub mod error;
+pub mod keys;
 pub mod lookup;
 pub mod pacing;
 pub mod predicates;
@@ -22,11 +23,16 @@ pub mod waiters;
 mod answer;
 mod http;
 mod polling;
+mod skew;
+mod trust;
 
 pub use client::{CallRecord, Client, ClientConfig, Clock, ConfigError, OapiPool, Observer, TlsConfig};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::OapiError;
+pub use keys::{KeyPair, KeySource, NoKeys};
 pub use pacing::PaceConfig;
 pub use retry::RetryPolicy;
+pub use skew::ClockSkew;
+pub use trust::{Trust, check_client_certificate};
 pub use types::{PagedRequest, Request, Retry};
 pub use waiters::{Progress, WaitConfig, WaitError, Waits};

@@ -12,6 +12,8 @@ const TERMINATOR: &str = "osc4_request";
 pub const SERVICE: &str = "api";
 /// Header that carries the time of the signature.
 pub const DATE_HEADER: &str = "x-osc-date";
+/// Header that carries what comes with temporary keys.
+pub const TOKEN_HEADER: &str = "x-osc-security-token";
 
 /// What is signed of a request. There is no query: OAPI has none.
 #[derive(Debug, Clone, Copy)]

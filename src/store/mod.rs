@@ -7,12 +7,15 @@ pub mod builds;
 pub mod census;
 pub mod changes;
 pub mod contexts;
+pub mod credential_sets;
 pub mod files;
 pub mod idempotency;
 pub mod journal;
 pub mod ledger;
 pub mod log_lines;
+pub mod master_keys;
 pub mod runs;
+pub mod sealed;
 pub mod tokens;
 pub mod workers;
 

@@ -25,8 +25,12 @@ use crate::{
     cli::SweepArgs,
     client::{Terminal, chain},
     config::{Config, ConfigError, is_root},
-    credentials::provider::{self, CredentialsError, EnvironmentSource},
+    credentials::{
+        provider::{self, CredentialsError, EnvironmentSource},
+        role::Roles,
+    },
     domain::plan::AccessPlan,
+    metadata::MetadataService,
     oapi::{self, Client, EndpointError, OapiError, OapiPool, PaceConfig, WaitConfig, Waits},
 };
 
@@ -73,6 +77,9 @@ pub enum SweepError {
     /// No client can be made.
     #[error("OUTSCALE cannot be called")]
     Client(#[from] oapi::ConfigError),
+    /// No HTTP client can be made.
+    #[error("no HTTP client can be made")]
+    Http(#[source] reqwest::Error),
     /// The account could not be read.
     #[error("the account could not be read{}", .0.hint().map(|hint| format!(" ({hint})")).unwrap_or_default())]
     Cloud(#[from] OapiError),
@@ -102,7 +109,7 @@ async fn sweep(
     terminal: &Terminal,
 ) -> Result<Outcome, SweepError> {
     let config = Config::load(&arguments.settings(), &environment.variables, is_root())?;
-    let client = client(arguments, &config, environment)?;
+    let client = client(arguments, &config, environment).await?;
     let reporter = Reporter::new(terminal, arguments.json);
     if arguments.without_ledger {
         reporter.remark(&format!(
@@ -198,7 +205,7 @@ fn outcome(found: &[Found], delete: bool, failed: usize) -> Outcome {
     }
 }
 
-fn client(
+async fn client(
     arguments: &SweepArgs,
     config: &Config,
     mut environment: EnvironmentSource,
@@ -206,13 +213,16 @@ fn client(
     if let Some(region) = &arguments.region {
         environment.variables.insert("OSC_REGION".to_owned(), region.clone());
     }
-    let resolved = provider::resolve(&AccessPlan::default(), &environment, &config.allowed_endpoints);
+    let roles = Roles::new(MetadataService::new(&config.metadata_url).map_err(SweepError::Http)?);
+    let (plan, allowed) = (AccessPlan::default(), &config.allowed_endpoints);
+    let resolved = provider::resolve(&plan, None, &environment, allowed, &roles).await;
     let resolved = resolved.map_err(|error| match error {
         CredentialsError::NoKeys { .. } => SweepError::NoKeys,
         error => SweepError::Credentials(error),
     })?;
     let user_agent = concat!("fournil/", env!("CARGO_PKG_VERSION"), " (sweep)").to_owned();
-    let client = resolved.client_config(user_agent)?;
+    let mut client = resolved.client_config(user_agent)?;
+    config.oapi_trust.add_to(&mut client.tls);
     let pace = PaceConfig { calls_per_second: config.oapi_calls_per_second, ..PaceConfig::default() };
     Ok(OapiPool::new(pace).client(client)?)
 }

@@ -14,7 +14,10 @@ use super::{
     request::{BuildRequest, RequestForm, RequestLimits, TemplateSource, invalid_request, not_supported_yet},
     suggest::or_did_you_mean,
 };
-use crate::domain::{OnError, Problem, duration, problem::FieldProblem};
+use crate::{
+    credentials::sets::check_name,
+    domain::{OnError, Problem, duration, problem::FieldProblem},
+};
 
 /// Options that stand beside the template in the envelope, or beside the builder in the short form.
 const OPTIONS: [&str; 14] = [
@@ -178,31 +181,41 @@ fn options(root: &Node, beside: &[&'static str], limits: &RequestLimits) -> Resu
             "timeout" => match node.as_text().map(duration::parse) {
                 Some(Ok(timeout)) => request.timeout = Some(timeout),
                 Some(Err(error)) => checker.wrong(Some(pointer), format!("`timeout`: {error}")),
-                None => checker.wrong(Some(pointer), "`timeout` must be a text like `2h` or `90m`".to_owned()),
+                None => {
+                    checker.wrong(Some(pointer), "`timeout` must be a text like `2h` or `90m`".to_owned())
+                }
             },
             "on_error" => match node.as_text() {
                 Some(text) => request.on_error = checker.on_error(Some(pointer), text),
-                None => checker.wrong(Some(pointer), "`on_error` must be a text such as `cleanup`".to_owned()),
+                None => {
+                    checker.wrong(Some(pointer), "`on_error` must be a text such as `cleanup`".to_owned())
+                }
             },
             "keep_for" => match node.as_text().map(duration::parse) {
                 Some(Ok(time)) => request.keep_for = Some(time),
                 Some(Err(error)) => checker.wrong(Some(pointer), format!("`keep_for`: {error}")),
-                None => checker.wrong(Some(pointer), "`keep_for` must be a text like `2h` or `90m`".to_owned()),
+                None => {
+                    checker.wrong(Some(pointer), "`keep_for` must be a text like `2h` or `90m`".to_owned())
+                }
             },
             "authorized_keys" => request.authorized_keys = checker.names(&pointer, name, node),
             "name" => match node.as_text() {
                 Some(text) => request.name = Some(text.to_owned()),
                 None => checker.wrong(Some(pointer), "`name` must be a text".to_owned()),
             },
-            "credentials" => checker.not_yet(
-                Some(pointer),
-                "`credentials` (stored sets) is not supported yet; put the keys into the builder's options or the \
-                 server's environment",
-            ),
+            "credentials" => match node.as_text() {
+                Some(text) => request.credentials = Some(text.to_owned()),
+                None => {
+                    checker.wrong(Some(pointer), "`credentials` must be the name of a stored set".to_owned())
+                }
+            },
             "reuse" => checker.not_yet(Some(pointer), "`reuse` is not supported yet; leave it out"),
             other => {
                 let known = beside.iter().chain(OPTIONS.iter()).copied();
-                let listed = format!("known are {}", beside.iter().chain(&OPTIONS).copied().collect::<Vec<_>>().join(", "));
+                let listed = format!(
+                    "known are {}",
+                    beside.iter().chain(&OPTIONS).copied().collect::<Vec<_>>().join(", ")
+                );
                 let hint = or_did_you_mean(other, known, &listed);
                 checker.wrong(Some(pointer), format!("there is no field `{other}`; {hint}"));
             }
@@ -350,6 +363,9 @@ impl<'a> Checker<'a> {
                     format!("`{field}` has at most {} names", limits.max_selected),
                 );
             }
+        }
+        if let Some(Err(why)) = request.credentials.as_deref().map(check_name) {
+            self.wrong(at("/credentials".to_owned()), format!("`credentials`: {why}"));
         }
         if let Some(name) = &request.name
             && (name.trim().is_empty()

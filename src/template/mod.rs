@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 pub use context::{ContextFolder, ContextLimits, normalise};
-pub use hcl::{DataValues, OmiFacts, data_queries};
+pub use hcl::{DataValues, OmiFacts};
 pub use json::pointer_token;
 pub use query::QueryOptions;
 pub use render::{LateData, functions::BUILD_KEYS, render_late};
@@ -26,7 +26,11 @@ pub use request::{
     BuildRequest, FolderSource, RequestForm, RequestLimits, TemplateSource, is_hcl2, is_hcl2_path,
 };
 
-use crate::domain::{BuildPlan, Capability, Problem};
+use crate::domain::{
+    BuildPlan, Capability, Problem,
+    plan::{AccessPlan, DataQuery},
+    problem::FieldProblem,
+};
 pub(crate) use crate::hcl::suggest::{self, or_did_you_mean};
 
 /// What a template may see of the server.
@@ -96,11 +100,55 @@ pub fn parse(
 ) -> Result<Parsed, Problem> {
     let parsed =
         if request.is_hcl2() { hcl::plan(request, context, cx) } else { json::plan(request, context, cx) };
-    parsed.map_err(|mut problem| {
+    let with_set = parsed.and_then(|mut parsed| {
+        for run in &mut parsed.plan.runs {
+            let whose = run.name.clone();
+            name_set(request, run.builder.access_mut(), &whose)?;
+        }
+        Ok(parsed)
+    });
+    with_set.map_err(|mut problem| {
         problem.errors.iter_mut().for_each(|error| cut(&mut error.detail));
         cut(&mut problem.detail);
         problem
     })
+}
+
+/// What the data sources ask that can be asked by now.
+///
+/// # Errors
+/// Those of [`parse`].
+pub fn data_queries(
+    request: &BuildRequest,
+    context: Option<&ContextFolder>,
+    cx: &ParseContext,
+) -> Result<Vec<DataQuery>, Problem> {
+    let mut queries = hcl::data_queries(request, context, cx)?;
+    for query in &mut queries {
+        let whose = format!("data.{}.{}", query.kind, query.name);
+        name_set(request, &mut query.access, &whose)?;
+    }
+    Ok(queries)
+}
+
+/// Has the access use the stored set that the request names. Two answers to the question whose keys are used are one too many.
+fn name_set(request: &BuildRequest, access: &mut AccessPlan, whose: &str) -> Result<(), Problem> {
+    let Some(set) = &request.credentials else { return Ok(()) };
+    let own = match (&access.access_key, &access.profile) {
+        (Some(_), _) => Some("`access_key` and `secret_key`"),
+        (None, Some(_)) => Some("`profile`"),
+        (None, None) => None,
+    };
+    if let Some(own) = own {
+        let detail = format!(
+            "the request names the stored credentials `{set}`, and `{whose}` of the template has {own} of its own; give one of \
+             them"
+        );
+        let pointer = request.option_pointer("/credentials");
+        return Err(request::invalid_request(vec![FieldProblem { pointer, ..FieldProblem::new(detail) }]));
+    }
+    access.set = Some(set.clone());
+    Ok(())
 }
 
 /// A message may name what the template says, but not repeat pages of it.

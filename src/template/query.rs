@@ -149,14 +149,12 @@ impl QueryOptions {
         request.priority = self.priority;
         request.timeout = self.timeout;
         request.name = self.name;
+        request.credentials = self.credentials;
         request.keep_for = self.keep_for;
         request.authorized_keys = self.authorized_keys;
         let mut checker = Checker::new(limits);
         if let Some(on_error) = &self.on_error {
             request.on_error = checker.on_error(None, on_error);
-        }
-        if self.credentials.is_some() {
-            checker.not_yet(None, "`credentials` (stored sets) is not supported yet; put the keys into the builder's options or the server's environment");
         }
         checker.bounds(&request);
         checker.finish()?;
@@ -211,7 +209,7 @@ mod tests {
             (vec![("on_error", "explode")], "must be `cleanup`"),
             (vec![("keep_for", "1h")], "needs `on_error`"),
             (vec![("on_error", "hold"), ("authorized_key", "x")], "is no public key"),
-            (vec![("credentials", "prod")], "not supported yet"),
+            (vec![("credentials", "a b")], "the name of a set of credentials"),
             (vec![("var.", "x")], "no query parameter `var.`"),
             (vec![("env.", "x")], "no query parameter `env.`"),
             (vec![("env.A=B", "x")], "must have a name"),

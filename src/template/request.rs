@@ -54,7 +54,7 @@ pub struct BuildRequest {
     /// Public keys in OpenSSH's form that a held or kept VM lets in.
     #[serde(default)]
     pub authorized_keys: Vec<String>,
-    /// Name of a stored set of credentials. Always absent for now: a request that names one is refused.
+    /// Name of a stored set of credentials.
     #[serde(default)]
     pub credentials: Option<String>,
     /// What people call the build.

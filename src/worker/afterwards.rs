@@ -56,7 +56,7 @@ async fn destroy_artifacts(
 ) -> Result<(), StepError> {
     let step = log.for_step("destroy");
     let cx = Decided { store: &kitchen.store, stop };
-    let destroyed = match bench(kitchen, claimed, stop, row, &step) {
+    let destroyed = match bench(kitchen, claimed, stop, row, &step).await {
         Ok(cx) => destroy(&cx).await?,
         // Without keys nothing can be done, now or later.
         Err(error) => {

@@ -113,7 +113,7 @@ async fn hold(
     log: &LogWriter,
 ) -> Result<bool, StepError> {
     let log = log.for_step("held");
-    let Ok(cx) = bench(kitchen, claimed, stop, row, &log) else { return Ok(false) };
+    let Ok(cx) = bench(kitchen, claimed, stop, row, &log).await else { return Ok(false) };
     let Some(reach) = reach::open(&cx, &row.authorized_keys).await? else {
         log.say("there is no VM that could be held").await;
         return Ok(false);
@@ -164,7 +164,7 @@ async fn keep(
     if rows.is_empty() {
         return Ok(false);
     }
-    if let Ok(cx) = bench(kitchen, claimed, stop, row, &log)
+    if let Ok(cx) = bench(kitchen, claimed, stop, row, &log).await
         && let Some(ssh) = reach::open(&cx, &row.authorized_keys).await?.and_then(|reach| reach.ssh)
     {
         log.say(&format!("the VM is reached by {ssh}")).await;
@@ -187,14 +187,16 @@ async fn keep(
 }
 
 /// What can be done with the run's VM; without the uploaded folder, which is of no use here, and whose unpacking could fail.
-pub(super) fn bench(
+pub(super) async fn bench(
     kitchen: &Kitchen,
     claimed: &Claimed,
     stop: &Stop,
     row: &RunRow,
     log: &LogWriter,
 ) -> Result<Cx, StepError> {
-    let (cloud, _) = kitchen.cloud(row.plan.builder.access(), &claimed.lease.run.to_string())?;
+    let opened = kitchen.cloud(row.plan.builder.access(), &claimed.lease.run.to_string()).await?;
+    log.redactor().add(&opened.secrets);
+    let cloud = opened.cloud;
     Ok(Cx {
         store: kitchen.store.clone(),
         vault: kitchen.vault.clone(),
@@ -223,7 +225,7 @@ pub async fn clean(
     if !runs::has_live_resources(&kitchen.store, claimed.lease.run).await? {
         return Ok(Vec::new());
     }
-    let cx = match bench(kitchen, claimed, stop, row, &log) {
+    let cx = match bench(kitchen, claimed, stop, row, &log).await {
         Ok(cx) => cx,
         Err(error) => {
             let why = error.problem("cleanup").detail;

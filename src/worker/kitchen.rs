@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 
 use super::WorkerSettings;
@@ -10,12 +11,15 @@ use crate::{
     credentials::{
         endpoints::AllowedEndpoints,
         provider::{self, CredentialsError, EnvironmentSource},
+        role::Roles,
+        sets::StoredSet,
         vault::Vault,
     },
     domain::plan::AccessPlan,
     logs::LogLimits,
     metadata::MetadataService,
-    oapi::{OapiPool, Waits},
+    oapi::{OapiPool, Trust, Waits},
+    store::{StoreError, credential_sets},
 };
 
 /// What every run of a worker shares. Cheap to clone.
@@ -35,6 +39,10 @@ pub struct Kitchen {
     pub metadata: MetadataService,
     /// What chroots are made with.
     pub cells: Arc<CellHome>,
+    /// The keys that the role of this worker's VM is given.
+    pub roles: Roles,
+    /// Whom calls to the cloud trust, and their way there.
+    pub trust: Arc<Trust>,
     /// Which endpoints may get whose keys.
     pub endpoints: Arc<AllowedEndpoints>,
     /// How this worker works.
@@ -51,13 +59,29 @@ pub struct Kitchen {
     pub scratch_lock: Arc<std::fs::File>,
 }
 
+/// The cloud of a run, ready to be called.
+pub struct Opened {
+    /// The cloud.
+    pub cloud: Cloud,
+    /// Where the keys came from, for people.
+    pub keys_from: String,
+    /// What must not stand in a log, though the plan does not hold it.
+    pub secrets: Vec<SecretString>,
+}
+
 impl Kitchen {
-    /// The cloud of a run, and a sentence that tells where its keys came from.
+    /// The cloud of a run.
     ///
     /// # Errors
     /// No credentials, or an endpoint that cannot be used.
-    pub fn cloud(&self, access: &AccessPlan, run: &str) -> Result<(Cloud, String), StepError> {
-        let resolved = provider::resolve(access, &self.environment, &self.endpoints).map_err(|error| {
+    pub async fn cloud(&self, access: &AccessPlan, run: &str) -> Result<Opened, StepError> {
+        let set = match &access.set {
+            Some(name) => Some(self.stored_set(name).await?),
+            None => None,
+        };
+        let resolved =
+            provider::resolve(access, set.as_ref(), &self.environment, &self.endpoints, &self.roles).await;
+        let resolved = resolved.map_err(|error| {
             let code = match error {
                 CredentialsError::NotAllowed { .. } => "endpoint_not_allowed",
                 CredentialsError::Endpoint { .. } | CredentialsError::Region { .. } => "endpoint_invalid",
@@ -69,11 +93,27 @@ impl Kitchen {
             StepError::found(422, "endpoint_invalid", "The endpoint cannot be used", chain(error))
         };
         let user_agent = format!("fournil/{} (run {run})", env!("CARGO_PKG_VERSION"));
-        let config = resolved.client_config(user_agent).map_err(|error| invalid(&error))?;
+        let mut config = resolved.client_config(user_agent).map_err(|error| invalid(&error))?;
+        self.trust.add_to(&mut config.tls);
         let client = self.oapi.client(config).map_err(|error| invalid(&error))?;
         let cloud = Cloud { client, waits: self.waits.clone(), region: resolved.region, settle: self.settle };
         let notices = resolved.notices.iter().map(|notice| format!("; {notice}"));
-        Ok((cloud, resolved.source + &notices.collect::<String>()))
+        let keys_from = resolved.source + &notices.collect::<String>();
+        let mut secrets = vec![resolved.secret_key];
+        // The lines between those that every PEM has.
+        let pem = resolved.client_certificate.as_ref().map_or("", |pem| pem.expose_secret());
+        let lines = pem.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("-----"));
+        secrets.extend(lines.map(SecretString::from));
+        Ok(Opened { cloud, keys_from, secrets })
+    }
+
+    async fn stored_set(&self, name: &str) -> Result<StoredSet, StepError> {
+        let mut db = self.store.acquire().await.map_err(StoreError::from)?;
+        let set = credential_sets::open(&mut db, &self.vault, name, chrono::Utc::now()).await?;
+        set.ok_or_else(|| {
+            let error = CredentialsError::NoSuchSet(name.to_owned());
+            StepError::found(422, "credentials_missing", "There are no usable credentials", chain(&error))
+        })
     }
 }
 

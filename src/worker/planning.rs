@@ -82,7 +82,7 @@ pub(super) async fn with_data(
 
 /// Asks the cloud for the image that a data source stands for.
 async fn ask(kitchen: &Kitchen, query: &DataQuery, run: &str) -> Result<OmiFacts, StepError> {
-    let (cloud, _) = kitchen.cloud(&query.access, run)?;
+    let cloud = kitchen.cloud(&query.access, run).await?.cloud;
     let image = images::find(&cloud.client, &query.source).await.map_err(|error| {
         let step = format!("data.{}.{}", query.kind, query.name);
         error.hint(format!("The data source is `{step}` of the template."))

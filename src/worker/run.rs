@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::{
     Kitchen,
     ending::{CLEANUP_RETRY, clean, conclude, decide},
+    kitchen::Opened,
     planning,
 };
 use crate::{
@@ -320,7 +321,9 @@ async fn bench(
     row: &RunRow,
     log: &LogWriter,
 ) -> Result<Bench, StepError> {
-    let (cloud, keys_from) = kitchen.cloud(row.plan.builder.access(), &claimed.lease.run.to_string())?;
+    let Opened { cloud, keys_from, secrets } =
+        kitchen.cloud(row.plan.builder.access(), &claimed.lease.run.to_string()).await?;
+    log.redactor().add(&secrets);
     let files = unpack(kitchen, row).await?;
     let cx = Cx {
         store: kitchen.store.clone(),

@@ -13,7 +13,7 @@ use fournil::{
     api::{self, ApiLimits, AppState, Clock},
     bake::CellHome,
     config::Capability,
-    credentials::{endpoints::AllowedEndpoints, provider::EnvironmentSource, vault::Vault},
+    credentials::{endpoints::AllowedEndpoints, provider::EnvironmentSource, role::Roles, vault::Vault},
     logs::{LogHub, LogLimits},
     metadata::MetadataService,
     oapi::{
@@ -338,6 +338,8 @@ fn kitchen(
     data: &std::path::Path,
     metadata: &str,
 ) -> Kitchen {
+    let url = variables.get("FOURNIL_METADATA_URL").map_or(metadata, String::as_str);
+    let metadata = MetadataService::new(url).unwrap();
     Kitchen {
         store,
         vault,
@@ -352,7 +354,9 @@ fn kitchen(
             settle: SETTLE,
         }),
         environment: Arc::new(EnvironmentSource { variables, home: None }),
-        metadata: MetadataService::new(metadata).unwrap(),
+        metadata: metadata.clone(),
+        roles: Roles::new(metadata),
+        trust: Arc::default(),
         cells: Arc::new(CellHome {
             program: env!("CARGO_BIN_EXE_fournil").into(),
             folder: data.join("cells"),

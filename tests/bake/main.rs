@@ -6,6 +6,7 @@
 mod app;
 mod machine;
 mod sandbox;
+mod served;
 mod template;
 
 mod after_errors;
@@ -13,11 +14,13 @@ mod again;
 mod baking;
 mod bodies;
 mod booting;
+mod canaries;
 mod cancelling;
 mod capacity;
 mod chroot;
 mod chroot_errors;
 mod cloud_errors;
+mod credentials;
 mod destroying;
 mod following;
 mod hcl2;

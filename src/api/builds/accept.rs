@@ -5,7 +5,7 @@ use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 use super::{intake::Understood, view::BuildView};
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     store::{
         audit::Entry,
         builds::{self, NewBuild, NewRun, PLAN_COLUMN, REQUEST_COLUMN},
-        contexts, idempotency, tokens,
+        contexts, credential_sets, idempotency, tokens,
     },
     template::{self, BuildRequest, ContextFolder, ParseContext, Parsed},
 };
@@ -47,6 +47,7 @@ pub async fn prepare(
     state: &AppState,
     understand: impl FnOnce(&AppState) -> Result<Understood, ApiError> + Send + 'static,
 ) -> Result<Prepared, ApiError> {
+    let store = state.store.clone();
     let state = state.clone();
     let prepared = tokio::task::spawn_blocking(move || {
         let Understood { request, folder } = understand(&state)?;
@@ -63,7 +64,21 @@ pub async fn prepare(
         let archive = folder.as_ref().map(ContextFolder::to_archive);
         Ok::<_, ApiError>(Prepared { request, parsed, archive, now })
     });
-    prepared.await.map_err(|error| ApiError::Internal(error.into()))?
+    let prepared = prepared.await.map_err(|error| ApiError::Internal(error.into()))??;
+    refuse_unknown_set(&store, &prepared.request).await?;
+    Ok(prepared)
+}
+
+/// A run could only fail.
+async fn refuse_unknown_set(store: &PgPool, request: &BuildRequest) -> Result<(), ApiError> {
+    let Some(name) = &request.credentials else { return Ok(()) };
+    if credential_sets::get(&mut *store.acquire().await?, name).await?.is_some() {
+        return Ok(());
+    }
+    let detail = format!("there are no stored credentials `{name}`; `GET /credentials` lists what there is");
+    let pointer = request.option_pointer("/credentials");
+    let problem = Problem::new(422, "credentials_not_found", "There are no such credentials", detail.clone());
+    Err(problem.with_errors(vec![FieldProblem { pointer, ..FieldProblem::new(detail) }]).into())
 }
 
 /// A NUL character cannot be stored in a text or JSON column.

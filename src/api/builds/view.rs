@@ -24,6 +24,8 @@ pub struct BuildView {
     /// The client's own marks, by which builds can be listed.
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub labels: Value,
+    /// The stored set of credentials that it uses.
+    pub credentials: Option<String>,
     /// Builds of higher priority start first.
     pub priority: i32,
     /// How long it may take from the start of its first run, e.g. `2h`.
@@ -132,6 +134,7 @@ impl From<BuildRow> for BuildView {
             state: row.state,
             name: row.name,
             labels: row.labels,
+            credentials: row.credentials,
             priority: row.priority,
             timeout: timeout.map(|millis| duration::format(std::time::Duration::from_millis(millis))),
             on_error: row.on_error,

@@ -62,7 +62,7 @@ fn every_operation_has_a_name_and_every_answer_a_description() {
     let yaml = openapi_yaml();
     let paths: Vec<_> = lines_below(&yaml, "paths").collect();
     let operations = paths.iter().filter(|line| {
-        matches!(line.trim(), "get:" | "post:" | "delete:")
+        matches!(line.trim(), "get:" | "post:" | "put:" | "delete:")
             && line.starts_with("    ")
             && !line.starts_with("     ")
     });

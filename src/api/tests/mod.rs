@@ -3,6 +3,7 @@
 mod accepting;
 mod access;
 mod cancelling;
+mod credentials;
 mod document;
 mod edges;
 mod hostile;

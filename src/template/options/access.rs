@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::fields::Fields;
+use super::{fields::Fields, files, ssh};
 use crate::domain::plan::AccessPlan;
 
 /// Reads the access options.
@@ -31,6 +31,29 @@ pub fn access(fields: &Fields<'_>) -> AccessPlan {
         region: region(fields),
         endpoint: endpoint(fields),
         insecure_skip_tls_verify: fields.is_on("insecure_skip_tls_verify"),
+        profile: fields.filled("profile"),
+        client_certificate: client_certificate(fields),
+        // The request's own; `template::parse` fills it in.
+        set: None,
+    }
+}
+
+/// The PEM files of both options, one after the other.
+fn client_certificate(fields: &Fields<'_>) -> Option<SecretString> {
+    let certificate = files::text(fields, "x509_cert_path");
+    let key = ssh::private_key(fields, "x509_key_path");
+    for (present, missing) in [("x509_cert_path", "x509_key_path"), ("x509_key_path", "x509_cert_path")] {
+        if fields.filled(present).is_some() && fields.filled(missing).is_none() {
+            fields.fail(present, format!("`{present}` is given without `{missing}`; give both or neither"));
+        }
+    }
+    let pem = SecretString::from(format!("{}\n{}", certificate?, key?));
+    match crate::oapi::check_client_certificate(&pem) {
+        Ok(()) => Some(pem),
+        Err(why) => {
+            fields.fail("x509_cert_path", why);
+            None
+        }
     }
 }
 

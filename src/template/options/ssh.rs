@@ -160,7 +160,7 @@ fn bastion(fields: &Fields<'_>, has_own_key: bool) -> Option<BastionPlan> {
 }
 
 /// The text of a key file.
-fn private_key(fields: &Fields<'_>, name: &'static str) -> Option<String> {
+pub(super) fn private_key(fields: &Fields<'_>, name: &'static str) -> Option<String> {
     let text = files::text(fields, name)?;
     fields.reading.keep_secret(&text);
     let begin = text

@@ -17,11 +17,8 @@ const SNAPSHOTS_OF_VOLUMES: &str = "it stands in the entries of `bsu_volumes`";
 const LATER_VM: &str = "the address is that of the VM, which is known only when it runs";
 
 /// Options of all builders that launch a VM.
-const VM: [(&str, Treatment); 40] = [
+const VM: [(&str, Treatment); 37] = [
     // Access.
-    ("x509_cert_path", NotYet),
-    ("x509_key_path", NotYet),
-    ("profile", NotYet),
     ("mfa_code", Ignored(UNUSED)),
     ("token", Ignored(UNUSED)),
     ("skip_metadata_api_check", Ignored(UNUSED)),
@@ -130,11 +127,8 @@ const BSUVOLUME: [(&str, Treatment); 26] = [
 ];
 
 /// Options that are `osc-chroot`'s own.
-const CHROOT: [(&str, Treatment); 21] = [
+const CHROOT: [(&str, Treatment); 18] = [
     // Access.
-    ("x509_cert_path", NotYet),
-    ("x509_key_path", NotYet),
-    ("profile", NotYet),
     ("mfa_code", Ignored(UNUSED)),
     ("token", Ignored(UNUSED)),
     ("skip_metadata_api_check", Ignored(UNUSED)),
@@ -176,14 +170,8 @@ pub fn bsuvolume() -> Vec<(&'static str, Treatment)> {
 }
 
 /// Options of the data source `outscale-omi`.
-pub const DATA_OMI: [(&str, Treatment); 6] = [
-    ("x509_cert_path", NotYet),
-    ("x509_key_path", NotYet),
-    ("profile", NotYet),
-    ("mfa_code", Ignored(UNUSED)),
-    ("token", Ignored(UNUSED)),
-    ("skip_metadata_api_check", Ignored(UNUSED)),
-];
+pub const DATA_OMI: [(&str, Treatment); 3] =
+    [("mfa_code", Ignored(UNUSED)), ("token", Ignored(UNUSED)), ("skip_metadata_api_check", Ignored(UNUSED))];
 
 /// Keys of `launch_block_device_mappings` and `omi_block_device_mappings`.
 pub const BLOCK_DEVICE: [(&str, Treatment); 4] = [

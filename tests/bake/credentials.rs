@@ -1,0 +1,254 @@
+//! Where keys come from: stored sets, the VM's role; and the master key that guards what is stored.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::{io::AsyncReadExt, net::TcpListener};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::path};
+
+use crate::{
+    app::{TestApp, accepted, eventually, id_of, is_final},
+    sandbox::{ACCESS_KEY, Machines, SECRET_KEY},
+    served::{Served, fournil, printed, run},
+    template::{machineless, template},
+};
+
+/// No keys in the worker's environment.
+const NO_KEYS: [(&str, &str); 2] = [("OSC_ACCESS_KEY", ""), ("OSC_SECRET_KEY", "")];
+
+fn bake(name: &str) -> Value {
+    template(machineless(name), json!([]))
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn a_build_uses_a_stored_set(_: PgPoolOptions, database: PgConnectOptions) {
+    let app = TestApp::start(database, Machines::None, &NO_KEYS).await;
+    let put = |set: Value| app.request(Method::PUT, "/credentials/prod").json(&set).send();
+    put(json!({ "access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "endpoint": app.sandbox.url }))
+        .await
+        .unwrap();
+    let build = app.bake_well(&json!({ "template": bake("one"), "credentials": "prod" })).await;
+    assert_eq!(build["credentials"], "prod");
+    let log = app.log(id_of(&build)).await;
+    assert!(log.contains("credentials: keys from the stored set `prod`"), "{log}");
+    assert!(!log.contains(SECRET_KEY), "{log}");
+    assert!(app.get("/credentials").await["credentials"][0]["last_used_at"].is_string());
+
+    // The next build has the keys that are stored by then.
+    put(json!({ "access_key": ACCESS_KEY, "secret_key": "wrong", "endpoint": app.sandbox.url }))
+        .await
+        .unwrap();
+    let wrong = json!({ "template": bake("two"), "credentials": "prod" });
+    app.bake_badly(&wrong, "oapi_unauthorized").await;
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn a_set_that_is_removed_while_a_build_waits_is_told(_: PgPoolOptions, database: PgConnectOptions) {
+    let app = TestApp::start(database, Machines::None, &NO_KEYS).await;
+    let set = json!({ "access_key": ACCESS_KEY, "secret_key": SECRET_KEY, "endpoint": app.sandbox.url });
+    app.request(Method::PUT, "/credentials/prod").json(&set).send().await.unwrap();
+    // Two of the same name follow one another, so that the second waits.
+    app.sandbox.fault(json!({ "action": "CreateVms", "hold": true })).await;
+    let first = app.post_build(&json!({ "template": bake("same"), "credentials": "prod" })).await;
+    app.sandbox.until_held().await;
+    let second = app.post_build(&json!({ "template": bake("same"), "credentials": "prod" })).await;
+    let kept = app.request(Method::DELETE, "/credentials/prod").send().await.unwrap();
+    assert_eq!(kept.status(), 409, "{}", kept.text().await.unwrap());
+    // The first has its keys already, and is put an end to when there are keys again for its cleanup.
+    let removed = app.request(Method::DELETE, "/credentials/prod?force=true").send().await.unwrap();
+    assert_eq!(removed.status(), 200);
+    app.sandbox.clear_faults().await;
+    let first = app.wait_build(&first).await;
+    let second = app.wait_build(&second).await;
+    let error = app.failed(&second, "credentials_missing").await;
+    assert!(error["detail"].as_str().unwrap().contains("`prod` were removed"), "{error}");
+    app.request(Method::PUT, "/credentials/prod").json(&set).send().await.unwrap();
+    eventually("what the first build made is removed", || async {
+        app.get(&format!("/builds/{}", id_of(&first))).await["leftovers"] == json!([])
+    })
+    .await;
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn a_build_uses_the_role_of_the_vm_whose_keys_are_renewed_meanwhile(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
+    const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
+    let metadata = MockServer::start().await;
+    let list = ResponseTemplate::new(200).set_body_string("baker");
+    Mock::given(path(ROLES)).respond_with(list).mount(&metadata).await;
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let count = fetched.clone();
+    Mock::given(path(format!("{ROLES}baker")))
+        .respond_with(move |_: &Request| {
+            count.fetch_add(1, Ordering::SeqCst);
+            // They are half over at once, so that each second asks for others.
+            let end = chrono::Utc::now() + chrono::TimeDelta::seconds(2);
+            ResponseTemplate::new(200).set_body_json(json!({ "Code": "Success", "AccessKeyId": ACCESS_KEY,
+                "SecretAccessKey": SECRET_KEY, "Token": "the-token", "Expiration": end }))
+        })
+        .mount(&metadata)
+        .await;
+    let url = metadata.uri();
+    let environment = [NO_KEYS[0], NO_KEYS[1], ("FOURNIL_METADATA_URL", url.as_str())];
+    let app = TestApp::start(database, Machines::None, &environment).await;
+    // Held in the cloud until the keys of its start have been replaced more than once.
+    app.sandbox.fault(json!({ "action": "CreateImage", "hold": true })).await;
+    let build = app.post_build(&json!({ "template": bake("role") })).await;
+    app.sandbox.until_held().await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    app.sandbox.clear_faults().await;
+    let build = app.wait_build(&build).await;
+    app.succeeded(&build).await;
+    let log = app.log(id_of(&build)).await;
+    assert!(log.contains("keys from the role `baker` of this VM"), "{log}");
+    assert!(fetched.load(Ordering::SeqCst) >= 2, "the keys were renewed");
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn without_any_keys_each_source_is_named(_: PgPoolOptions, database: PgConnectOptions) {
+    let app = TestApp::start(database, Machines::None, &NO_KEYS).await;
+    let error = app.bake_badly(&json!({ "template": bake("none") }), "credentials_missing").await;
+    let detail = error["detail"].as_str().unwrap();
+    for source in [
+        "template",
+        "stored set",
+        "OSC_ACCESS_KEY",
+        "home folder",
+        "OSC_SHARED_CREDENTIALS_FILE",
+        "metadata service",
+    ] {
+        assert!(detail.contains(source), "{source} is missing in {detail}");
+    }
+}
+
+/// Bakes with the set `prod`, and removes what came of it.
+async fn bake_with_set(served: &Served, name: &str) {
+    let body = json!({ "template": bake(name), "credentials": "prod" });
+    let answer = served.request(Method::POST, "/builds").json(&body).send().await.unwrap();
+    let id = accepted(answer).await;
+    eventually("the build has ended", || async { is_final(&served.build(&id).await) }).await;
+    let build = served.build(&id).await;
+    assert_eq!(build["state"], "succeeded", "{build:#}");
+    served.destroy(&id).await;
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn the_master_key_is_changed_beside_a_running_server(_: PgPoolOptions, database: PgConnectOptions) {
+    let app = TestApp::without_machines(database).await;
+    let (old, new) = ("0123456789abcdef".repeat(4), "fedcba9876543210".repeat(4));
+    let with = |key: &str| {
+        vec![
+            ("FOURNIL_MASTER_KEY".to_owned(), key.to_owned()),
+            ("OSC_ENDPOINT_API".to_owned(), app.sandbox.url.clone()),
+        ]
+    };
+    fn pairs(list: &[(String, String)]) -> Vec<(&str, &str)> {
+        list.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+    let (of_old, both, swapped, of_new) =
+        (with(&old), with(&format!("{old},{new}")), with(&format!("{new},{old}")), with(&new));
+    let served = Served::start(&app, &pairs(&of_old)).await;
+    let set = served
+        .command(&["credentials", "set", "prod", "--access-key", ACCESS_KEY, "--region", "eu-west-2"], &[]);
+    let output = run(set, &format!("{SECRET_KEY}\n")).await;
+    assert!(output.status.success(), "{}", printed(&output));
+    bake_with_set(&served, "before").await;
+    let rotate = |served: &Served, key: &[(String, String)]| {
+        let mut command = fournil(&pairs(key));
+        command.env("DATABASE_URL", &served.database).arg("rotate-key");
+        run(command, "")
+    };
+    // The server has to have the new key first.
+    let output = rotate(&served, &swapped).await;
+    assert_eq!(output.status.code(), Some(3), "{}", printed(&output));
+    let served = served.restart(&pairs(&both)).await;
+    let served = served.restart(&pairs(&swapped)).await;
+    let output = rotate(&served, &swapped).await;
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    assert!(printed(&output).contains("nothing needs"), "{}", printed(&output));
+    bake_with_set(&served, "meanwhile").await;
+    let served = served.restart(&pairs(&of_new)).await;
+    bake_with_set(&served, "after").await;
+    // The old key alone is refused with a word about it, also without any.
+    let (database, data) = served.end().await;
+    for (key, word) in [(&of_old, "another master key"), (&with(" "), "there is no master key")] {
+        let mut command = fournil(&pairs(key));
+        command
+            .env("DATABASE_URL", &database)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data.path());
+        let output = run(command, "").await;
+        assert!(!output.status.success() && printed(&output).contains(word), "{}", printed(&output));
+    }
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn a_master_key_in_a_file_is_replaced(_: PgPoolOptions, database: PgConnectOptions) {
+    let app = TestApp::without_machines(database).await;
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("master.key");
+    std::fs::write(&file, "0123456789abcdef".repeat(4)).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let variables = [("OSC_ENDPOINT_API", app.sandbox.url.as_str())];
+    let served = Served::start_in(&app, data, &variables).await;
+    let arguments = ["credentials", "set", "prod", "--access-key", ACCESS_KEY, "--region", "eu-west-2"];
+    let output = run(served.command(&arguments, &[]), SECRET_KEY).await;
+    assert!(output.status.success(), "{}", printed(&output));
+    let rotate = |served: &Served, flag: &str| {
+        let mut command = fournil(&[("DATABASE_URL", &served.database)]);
+        command.args(["rotate-key", flag, "--data-dir"]).arg(served.data.path());
+        run(command, "")
+    };
+    let output = rotate(&served, "--new-key").await;
+    assert_eq!(output.status.code(), Some(3), "{}", printed(&output));
+    assert!(printed(&output).contains("restart it"), "{}", printed(&output));
+    bake_with_set(&served, "under-the-old-key").await;
+    let served = served.restart(&variables).await;
+    let output = rotate(&served, "--drop-old").await;
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    assert!(printed(&output).contains("removed 1 old keys"), "{}", printed(&output));
+    let served = served.restart(&variables).await;
+    bake_with_set(&served, "under-the-new-key").await;
+    let key = std::fs::read_to_string(served.data.path().join("master.key")).unwrap();
+    assert!(!key.contains("0123456789abcdef") && key.lines().count() == 1);
+    // A key of the environment has no file to be changed.
+    let mut command = fournil(&[("DATABASE_URL", &served.database), ("FOURNIL_MASTER_KEY", key.trim())]);
+    command.args(["rotate-key", "--new-key", "--data-dir"]).arg(served.data.path());
+    let output = run(command, "").await;
+    assert!(printed(&output).contains("FOURNIL_MASTER_KEY is set"), "{}", printed(&output));
+    served.end().await;
+}
+
+#[tokio::test]
+async fn the_proxy_of_the_environment_is_used() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = vec![0; 4096];
+        let count = stream.read(&mut head).await.unwrap();
+        String::from_utf8_lossy(&head[..count]).lines().next().unwrap().to_owned()
+    });
+    let variables = [
+        ("OSC_ACCESS_KEY", ACCESS_KEY),
+        ("OSC_SECRET_KEY", SECRET_KEY),
+        ("OSC_ENDPOINT_API", "https://api.nowhere.invalid"),
+        ("HTTPS_PROXY", proxy.as_str()),
+    ];
+    let mut command = fournil(&variables);
+    let data = tempfile::tempdir().unwrap();
+    command.args(["sweep", "--without-ledger", "--data-dir"]).arg(data.path());
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut sweeping = command.spawn().unwrap();
+    let asked = tokio::time::timeout(crate::app::PATIENCE, asked).await.unwrap().unwrap();
+    let _ = sweeping.kill();
+    let _ = sweeping.wait();
+    assert_eq!(asked, "CONNECT api.nowhere.invalid:443 HTTP/1.1");
+}
