@@ -122,3 +122,36 @@ pub(super) fn cgroup_for(id: &str) -> io::Result<PathBuf> {
     let parent = Path::new(mount).join(own.trim_start_matches('/'));
     Ok(parent.join(format!("fournil-cell-{id}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_power_loss_left_is_removed_and_the_living_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cells, mount) = (folder.path().join("cells"), folder.path().join("mnt"));
+        assert!(clean_leftovers(&cells).unwrap().is_empty(), "there is no folder yet");
+        fs::create_dir_all(mount.join("dead")).unwrap();
+        fs::create_dir_all(mount.join("used")).unwrap();
+        fs::write(mount.join("used/file"), "of somebody else").unwrap();
+        for id in ["dead", "living"] {
+            fs::create_dir_all(anchor(&cells, id)).unwrap();
+            fs::write(lock_file(&cells, id), "").unwrap();
+        }
+        let folders = vec![mount.join("dead"), mount.join("used")];
+        write(&cells, "dead", &Record { folders, cgroup: None }).unwrap();
+        write(&cells, "living", &Record::default()).unwrap();
+        let held = fs::File::open(lock_file(&cells, "living")).unwrap();
+        flock(&held, FlockOperation::LockExclusive).unwrap();
+
+        let told = clean_leftovers(&cells).unwrap();
+        assert!(told.iter().any(|line| line.contains("removed") && line.contains("dead")), "{told:?}");
+        assert!(!mount.join("dead").exists() && mount.join("used/file").exists());
+        assert!(!record_file(&cells, "dead").exists() && !anchor(&cells, "dead").exists());
+        assert!(record_file(&cells, "living").exists() && anchor(&cells, "living").exists());
+        drop(held);
+        clean_leftovers(&cells).unwrap();
+        assert_eq!(fs::read_dir(&cells).unwrap().count(), 0);
+    }
+}

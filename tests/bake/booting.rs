@@ -3,7 +3,10 @@
 
 use std::{fs, path::Path};
 
-use fournil::oapi::types::{FiltersImage, ReadImages};
+use fournil::{
+    config::Capability,
+    oapi::types::{FiltersImage, ReadImages},
+};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -11,7 +14,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use crate::{
     app::{TestApp, accepted, id_of},
     sandbox::Machines,
-    template::{builder, shell, tar_gz, template, with},
+    template::{builder, chroot, shell, tar_gz, template, with},
 };
 
 /// Set by scripts/test-boot, which installs what these stories need.
@@ -22,7 +25,7 @@ async fn app(database: PgConnectOptions) -> Option<TestApp> {
         println!("skipped: run `make test-boot`");
         return None;
     }
-    Some(TestApp::start(database, Machines::NamespacesAndPcs, &[]).await)
+    Some(TestApp::start_with(database, Machines::NamespacesAndPcs, &[], &[Capability::Chroot]).await)
 }
 
 /// Launches a PC from an OMI by a bake that makes no OMI, and answers what these commands say in it.
@@ -48,6 +51,20 @@ async fn an_omi_of_a_vm_boots(_: PgPoolOptions, database: PgConnectOptions) {
 
     let said = in_a_pc(&app, omi, &["cat /etc/baked", "cat /proc/cmdline"]).await;
     assert!(said.contains("baked\n") && said.contains("BOOT_IMAGE="), "{said}");
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn an_omi_of_a_chroot_boots(_: PgPoolOptions, database: PgConnectOptions) {
+    let Some(app) = app(database).await else { return };
+    let source =
+        json!({ "filters": { "image-name": "tiny-*" }, "owners": ["Outscale"], "most_recent": true });
+    let bake = with(chroot("bootable"), json!({ "source_omi_filter": source }));
+    let build =
+        app.bake_well(&template(bake, json!([shell(&["echo baked without a VM > /etc/baked"])]))).await;
+    let omi = build["artifacts"][0]["id"].as_str().unwrap();
+
+    let said = in_a_pc(&app, omi, &["cat /etc/baked", "cat /proc/cmdline"]).await;
+    assert!(said.contains("baked without a VM\n") && said.contains("BOOT_IMAGE="), "{said}");
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]

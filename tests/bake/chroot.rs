@@ -267,3 +267,41 @@ async fn an_omi_of_another_account_is_copied_first(_: PgPoolOptions, database: P
     assert_eq!(living["images"], json!([build["artifacts"][0]["id"]]));
     assert_eq!(living["snapshots"], build["artifacts"][0]["snapshots"]);
 }
+
+/// What a chroot with these options sees as its first line of `/etc/resolv.conf`, and the OMI that comes of it.
+async fn resolv_conf(app: &TestApp, name: &str, omi: &str, options: Value, then: &str) -> (String, String) {
+    let builder = with(from(name, omi), options);
+    let script = format!("echo \"first: $(head -n 1 /etc/resolv.conf)\"; {then}");
+    let build = app.bake_well(&template(builder, json!([shell(&[&script])]))).await;
+    let log = app.log(id_of(&build)).await;
+    let first =
+        log.lines().find_map(|line| line.split("first: ").nth(1)).unwrap_or_default().trim().to_owned();
+    (first, build["artifacts"][0]["id"].as_str().unwrap().to_owned())
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn what_was_copied_in_does_not_stay_unless_it_was_changed(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
+    let Some(app) = TestApp::on_a_vm(database).await else { return };
+    let of_host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let of_host = of_host.lines().next().unwrap_or_default().trim();
+    let own = "rm -f /etc/resolv.conf; echo of the image > /etc/resolv.conf";
+    let base = with(chroot("base"), json!({ "copy_files": [] }));
+    let base = app.bake_well(&template(base, json!([shell(&[own])]))).await;
+    let base = base["artifacts"][0]["id"].as_str().unwrap().to_owned();
+    let nothing = json!({ "copy_files": [] });
+
+    // It is there while provisioners run, and the image's own is back afterwards.
+    let (seen, omi) = resolv_conf(&app, "copied", &base, json!({}), "true").await;
+    assert_eq!(seen, of_host);
+    let (seen, _) = resolv_conf(&app, "after", &omi, nothing.clone(), "true").await;
+    assert_eq!(seen, "of the image");
+    // What a provisioner makes of it is meant to stay.
+    let (_, omi) =
+        resolv_conf(&app, "changed", &base, json!({}), "echo of a provisioner > /etc/resolv.conf").await;
+    let (seen, _) =
+        resolv_conf(&app, "changed-after", &omi, nothing, "ls -A /etc | grep fournil; true").await;
+    assert_eq!(seen, "of a provisioner");
+}

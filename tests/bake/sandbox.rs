@@ -26,7 +26,7 @@ pub enum Machines {
     /// Namespaces, reached by real SSH.
     Namespaces,
     /// Namespaces at first, and full PCs that boot their disks once the test asks for them; with a Debian among the
-    /// official images.
+    /// official images, and the machine that the test runs on.
     NamespacesAndPcs,
     /// Namespaces, and the machine that the test runs on; among the official images is one with partitions.
     NamespacesAndThisOne,
@@ -63,7 +63,10 @@ impl Sandbox {
             Machines::NamespacesAndThisOne => "tiny,tiny-disk",
             Machines::None | Machines::Namespaces => "tiny",
         };
-        let this_one: &[&str] = if machines == Machines::NamespacesAndThisOne { &["--host-vm"] } else { &[] };
+        let this_one: &[&str] = match machines {
+            Machines::NamespacesAndPcs | Machines::NamespacesAndThisOne => &["--host-vm"],
+            Machines::None | Machines::Namespaces => &[],
+        };
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "TERM"])
             .arg(program)
