@@ -373,11 +373,16 @@ pub struct ServeArgs {
     pub log_format: Option<String>,
 }
 
+/// Which of these settings were given, for [`crate::config::Config::load`].
+fn given(settings: &[(&'static str, &Option<String>)]) -> Vec<(&'static str, String)> {
+    settings.iter().filter_map(|(name, value)| Some((*name, (*value).clone()?))).collect()
+}
+
 impl ServeArgs {
     /// What was given, by the settings' names, for [`crate::config::Config::load`].
     #[must_use]
     pub fn settings(&self) -> Vec<(&'static str, String)> {
-        [
+        given(&[
             ("config", &self.config),
             ("listen", &self.listen),
             ("database_url", &self.database_url),
@@ -391,10 +396,7 @@ impl ServeArgs {
             ("build_timeout", &self.build_timeout),
             ("allowed_endpoints", &self.allowed_endpoints),
             ("log_format", &self.log_format),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.clone()?)))
-        .collect()
+        ])
     }
 }
 
@@ -449,15 +451,12 @@ impl SweepArgs {
     /// What was given, by the settings' names, for [`crate::config::Config::load`].
     #[must_use]
     pub fn settings(&self) -> Vec<(&'static str, String)> {
-        [
+        given(&[
             ("config", &self.config),
             ("database_url", &self.database_url),
             ("data_dir", &self.data_dir),
             ("postgres_bin", &self.postgres_bin),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.clone()?)))
-        .collect()
+        ])
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 use fournil::{
     cli::{Cli, Command},
     client::{self, Terminal},
-    config::Config,
+    config::{Config, is_root},
     credentials::{provider::EnvironmentSource, rotation},
     serve, sweep, telemetry,
 };
@@ -53,11 +53,4 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             client::run(command, &Terminal::of_process(), client::interrupts()).await.into()
         })),
     }
-}
-
-fn is_root() -> bool {
-    std::os::unix::fs::MetadataExt::uid(&match std::fs::metadata("/proc/self") {
-        Ok(process) => process,
-        Err(_) => return false,
-    }) == 0
 }

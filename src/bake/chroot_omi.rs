@@ -40,15 +40,9 @@ pub fn of_scratch(plan: &ScratchPlan, root_size: u32) -> Vec<OmiDevice> {
         } else {
             DeviceSource::Snapshot(device.snapshot_id.clone()?)
         };
-        let size = if is_root { device.volume_size.max(Some(root_size.into())) } else { device.volume_size };
-        Some(OmiDevice {
-            device_name: device.device_name.clone(),
-            source,
-            volume_type: device.volume_type.clone(),
-            volume_size: size,
-            iops: device.iops,
-            delete_on_vm_deletion: device.delete_on_vm_deletion,
-        })
+        let made = OmiDevice::of(device, source);
+        let size = if is_root { made.volume_size.max(Some(root_size.into())) } else { made.volume_size };
+        Some(OmiDevice { volume_size: size, ..made })
     };
     devices.filter_map(device).collect()
 }

@@ -147,6 +147,17 @@ impl Cx {
         crate::domain::log::Output::say(&self.log, line.as_ref()).await;
     }
 
+    /// Waits for this long, or until the run has to stop.
+    ///
+    /// # Errors
+    /// The run has to stop.
+    pub async fn pause(&self, time: Duration) -> Result<(), StepError> {
+        tokio::select! {
+            () = tokio::time::sleep(time) => Ok(()),
+            () = self.stop.token().cancelled() => self.stop.check(),
+        }
+    }
+
     /// Seals a secret for the journal.
     ///
     /// # Errors

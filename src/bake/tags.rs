@@ -57,8 +57,13 @@ pub fn rendered(tags: &BTreeMap<String, String>, late: &Late) -> Result<Vec<Reso
 
 /// All tags of something that is finished: the template's, which cannot replace fournil's own, and those.
 #[must_use]
-pub fn of_finished(cx: &Cx, mut tags: Vec<ResourceTag>, what: &str) -> Vec<ResourceTag> {
-    let own = own_of_artifact(cx, what);
+pub fn of_finished(cx: &Cx, tags: Vec<ResourceTag>, what: &str) -> Vec<ResourceTag> {
+    with_own(tags, own_of_artifact(cx, what))
+}
+
+/// The template's tags and fournil's own, which they cannot replace.
+#[must_use]
+pub fn with_own(mut tags: Vec<ResourceTag>, own: Vec<ResourceTag>) -> Vec<ResourceTag> {
     tags.retain(|tag| !own.iter().any(|own| own.key == tag.key));
     [tags, own].concat()
 }
@@ -81,10 +86,7 @@ pub async fn set(cx: &Cx, ids: &[String], tags: Vec<ResourceTag>) -> Result<(), 
             Err(error) if error.is_not_found() && !is_last => {}
             Err(error) => return Err(error.into()),
         }
-        tokio::select! {
-            () = tokio::time::sleep(INVISIBLE) => {}
-            () = cx.stop.token().cancelled() => cx.stop.check()?,
-        }
+        cx.pause(INVISIBLE).await?;
     }
 }
 

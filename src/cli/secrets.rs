@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::ServerArgs;
+use super::{ServerArgs, given};
 
 /// `fournil credentials`.
 #[derive(Debug, Clone, Args)]
@@ -127,14 +127,11 @@ impl RotateKeyArgs {
     /// What was given, by the settings' names, for [`crate::config::Config::load`].
     #[must_use]
     pub fn settings(&self) -> Vec<(&'static str, String)> {
-        [
+        given(&[
             ("config", &self.config),
             ("database_url", &self.database_url),
             ("data_dir", &self.data_dir),
             ("postgres_bin", &self.postgres_bin),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.clone()?)))
-        .collect()
+        ])
     }
 }

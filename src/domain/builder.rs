@@ -157,6 +157,21 @@ pub struct OmiDevice {
     pub delete_on_vm_deletion: bool,
 }
 
+impl OmiDevice {
+    /// An entry of a mapping, with this on it.
+    #[must_use]
+    pub fn of(device: &BlockDevice, source: DeviceSource) -> Self {
+        Self {
+            device_name: device.device_name.clone(),
+            source,
+            volume_type: device.volume_type.clone(),
+            volume_size: device.volume_size,
+            iops: device.iops,
+            delete_on_vm_deletion: device.delete_on_vm_deletion,
+        }
+    }
+}
+
 /// What is on a volume of the OMI.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -50,8 +50,6 @@ pub struct WorkVolume {
     pub id: String,
     /// In GiB.
     pub size: u32,
-    /// Where it is.
-    pub subregion: String,
 }
 
 /// What to make.
@@ -81,10 +79,7 @@ impl Step for CreateVolume<'_> {
             },
         };
         let late = Late::new(cx, self.source);
-        let mut all = tags::rendered(&self.plan.root_volume_tags, &late)?;
-        let own = tags::own(cx);
-        all.retain(|tag| !own.iter().any(|own| own.key == tag.key));
-        all.extend(own);
+        let all = tags::with_own(tags::rendered(&self.plan.root_volume_tags, &late)?, tags::own(cx));
         let token = cx.client_token("volume");
         let size = wanted.size;
         let request = Request {
@@ -114,7 +109,7 @@ impl Step for CreateVolume<'_> {
         let volume = wait.await.map_err(|source| {
             StepError::wait(cx, format!("waiting until volume {id} is available"), source)
         })?;
-        Ok(WorkVolume { size: volume.size.unwrap_or(size), subregion: self.vm.subregion.clone(), id })
+        Ok(WorkVolume { size: volume.size.unwrap_or(size), id })
     }
 }
 

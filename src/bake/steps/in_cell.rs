@@ -31,9 +31,6 @@ use crate::{
 /// How long the commands of the host may take together, and what happens inside.
 const COMMANDS: Duration = Duration::from_secs(6 * 3600);
 
-/// No build may take longer.
-const ALL_PROVISIONERS: Duration = Duration::from_secs(7 * 24 * 3600);
-
 /// How long a partition may take to appear.
 const PARTITION: Duration = Duration::from_secs(30);
 
@@ -92,11 +89,8 @@ impl OpenCell {
 
 impl From<CellError> for StepError {
     fn from(error: CellError) -> Self {
-        let text: Vec<String> =
-            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
-                .map(ToString::to_string)
-                .collect();
-        let found = Self::found(500, error.code(), "The chroot could not be set up", text.join(": "));
+        let title = "The chroot could not be set up";
+        let found = Self::found(500, error.code(), title, error.to_string());
         match error.hint() {
             Some(hint) => found.hint(hint),
             None => found,
@@ -181,18 +175,11 @@ async fn until_stopped<T>(cx: &Cx, work: impl Future<Output = Result<T, CellErro
     }
 }
 
-async fn pause(cx: &Cx) -> Result<(), StepError> {
-    tokio::select! {
-        () = tokio::time::sleep(LOOK_AGAIN) => Ok(()),
-        () = cx.stop.token().cancelled() => cx.stop.check(),
-    }
-}
-
 /// Waits until the partitions that a command may have made can be used by their names.
 async fn settle(cx: &Cx, device: &BlockDevice) -> Result<(), StepError> {
     let (devices, began) = (Devices::of_host(), Instant::now());
     while !devices.is_settled(device) && began.elapsed() < SETTLING {
-        pause(cx).await?;
+        cx.pause(LOOK_AGAIN).await?;
     }
     Ok(())
 }
@@ -260,7 +247,7 @@ async fn partition(cx: &Cx, cell: &Cell, device: &BlockDevice, number: u32) -> R
         if began.elapsed() >= PARTITION {
             break;
         }
-        pause(cx).await?;
+        cx.pause(LOOK_AGAIN).await?;
     }
     let known: Vec<String> = devices.partitions(device).keys().map(ToString::to_string).collect();
     let there =
@@ -333,7 +320,7 @@ impl Step for ProvisionChroot<'_> {
 
     /// Provisioners have limits of their own, and what they may take together is for the build's `timeout` to say.
     fn deadline(&self) -> Duration {
-        ALL_PROVISIONERS
+        provision::ALL_PROVISIONERS
     }
 
     async fn run(&self, cx: &Cx) -> Result<(), StepError> {

@@ -102,7 +102,7 @@ impl Step for LinkVolume<'_> {
             if Instant::now() >= give_up {
                 return Err(self.no_name());
             }
-            pause(cx, LOOK_AGAIN * 10).await?;
+            cx.pause(LOOK_AGAIN * 10).await?;
         }
     }
 }
@@ -175,7 +175,7 @@ impl LinkVolume<'_> {
                 Look::Found(device) => return Ok(device),
                 Look::BySize(device) if began.elapsed() >= BY_NAME => return Ok(device),
                 _ if began.elapsed() >= SHOWING => return Err(self.not_shown(name, look)),
-                _ => pause(cx, LOOK_AGAIN).await?,
+                _ => cx.pause(LOOK_AGAIN).await?,
             }
         }
     }
@@ -216,13 +216,6 @@ impl LinkVolume<'_> {
     }
 }
 
-async fn pause(cx: &Cx, time: Duration) -> Result<(), StepError> {
-    tokio::select! {
-        () = tokio::time::sleep(time) => Ok(()),
-        () = cx.stop.token().cancelled() => cx.stop.check(),
-    }
-}
-
 /// The right to choose a device name on this machine; ends with this.
 struct HostLock {
     _file: File,
@@ -250,7 +243,7 @@ impl HostLock {
                 cx.say("waiting until another bake of this machine has linked its volume").await;
                 is_told = true;
             }
-            pause(cx, LOOK_AGAIN).await?;
+            cx.pause(LOOK_AGAIN).await?;
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) const DOWNLOAD_LIMIT: u64 = 64 << 20;
 pub(super) const PROVISIONER: Duration = Duration::from_secs(6 * 3600);
 
 /// No build may take longer.
-const ALL_PROVISIONERS: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(super) const ALL_PROVISIONERS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How many characters of a script's last lines are shown with its error.
 const LAST_LINE_LENGTH: usize = 500;

@@ -147,7 +147,7 @@ fn devices(
             );
             continue;
         }
-        devices.push(omi_device(device, DeviceSource::Volume(name.clone())));
+        devices.push(OmiDevice::of(device, DeviceSource::Volume(name.clone())));
     }
     let entries = fields.objects("omi_block_device_mappings").unwrap_or_default();
     for (device, entry) in registered.iter().zip(&entries) {
@@ -167,7 +167,7 @@ fn devices(
                 format!("`{name}` is the root of the OMI, which is made of another volume"),
             );
         } else if let Some(snapshot) = &device.snapshot_id {
-            devices.push(omi_device(device, DeviceSource::Snapshot(snapshot.clone())));
+            devices.push(OmiDevice::of(device, DeviceSource::Snapshot(snapshot.clone())));
         } else {
             entry.fail(
                 "snapshot_id",
@@ -179,15 +179,4 @@ fn devices(
         }
     }
     devices
-}
-
-fn omi_device(device: &BlockDevice, source: DeviceSource) -> OmiDevice {
-    OmiDevice {
-        device_name: device.device_name.clone(),
-        source,
-        volume_type: device.volume_type.clone(),
-        volume_size: device.volume_size,
-        iops: device.iops,
-        delete_on_vm_deletion: device.delete_on_vm_deletion,
-    }
 }
