@@ -180,8 +180,12 @@ fn kitchen(
 ) -> anyhow::Result<Kitchen> {
     let id = uuid::Uuid::new_v4().simple().to_string();
     let cells = CellHome::of_process(&config.data_dir);
-    for left in cell::clean_leftovers(&cells.folder).context("could not look for what chroots have left")? {
-        tracing::warn!("left by a chroot of a fournil that was lost: {left}");
+    match cell::clean_leftovers(&cells.folder) {
+        Ok(left) => left.iter().for_each(|left| {
+            tracing::warn!("left by a chroot of a fournil that was lost: {left}");
+        }),
+        // What is left there hinders nothing else.
+        Err(error) => tracing::warn!("could not look for what chroots have left: {error}"),
     }
     let (scratch, scratch_lock) =
         scratch(&config.data_dir, &id).context("could not make a folder for the files of bakes")?;

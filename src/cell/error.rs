@@ -123,7 +123,7 @@ impl CellError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Start { .. } => {
-                "fournil must be root with the capability SYS_ADMIN, on Linux 5.6 or newer, to work in a chroot; a \
+                "fournil must be root with the capability SYS_ADMIN, on Linux 5.8 or newer, to work in a chroot; a \
                  container needs `--privileged`."
             }
             Self::Gone => {

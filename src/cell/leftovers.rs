@@ -1,7 +1,9 @@
 //! What a cell leaves on the host, and how it goes away: at its end by its keeper, after a power loss at the next start.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -12,6 +14,9 @@ use rustix::{
 };
 
 use super::order::{Record, anchor, lock_file, record_file};
+
+/// Locked while folders are made or removed. It stays.
+const FOLDERS: &str = "folders";
 
 /// How long the kernel may take to end the processes of a cgroup.
 const CGROUP_PATIENCE: Duration = Duration::from_secs(10);
@@ -39,7 +44,7 @@ pub fn clean_leftovers(cells: &Path) -> io::Result<Vec<String>> {
         };
         let Ok(lock) = fs::File::options().read(true).write(true).open(&path) else { continue };
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => cleaned.extend(remove(cells, &id)),
+            Ok(()) => cleaned.extend(remove(cells, &id, None)),
             Err(Errno::WOULDBLOCK) => {}
             Err(error) => return Err(error.into()),
         }
@@ -47,11 +52,12 @@ pub fn clean_leftovers(cells: &Path) -> io::Result<Vec<String>> {
     Ok(cleaned)
 }
 
-/// Removes what the cell `id` leaves. To be called with its lock held, after its processes have ended.
-pub(super) fn remove(cells: &Path, id: &str) -> Vec<String> {
+/// Removes what the cell `id` leaves. To be called with its lock held, after its processes have ended. `cgroup` is that of
+/// the cell if the caller knows it: the record may have gone with the data folder.
+pub(super) fn remove(cells: &Path, id: &str, cgroup: Option<&Path>) -> Vec<String> {
     let mut told = Vec::new();
-    let record = read(cells, id);
-    if let Some(cgroup) = &record.cgroup
+    let noted = read(cells, id).cgroup;
+    if let Some(cgroup) = cgroup.or(noted.as_deref())
         && cgroup.exists()
     {
         match end_cgroup(cgroup) {
@@ -59,18 +65,63 @@ pub(super) fn remove(cells: &Path, id: &str) -> Vec<String> {
             Err(error) => told.push(format!("could not remove the cgroup {}: {error}", cgroup.display())),
         }
     }
-    for folder in &record.folders {
-        // Only ever an empty folder: what somebody put there is not ours.
-        match fs::remove_dir(folder) {
-            Ok(()) => told.push(format!("removed the folder {}", folder.display())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => told.push(format!("could not remove the folder {}: {error}", folder.display())),
-        }
-    }
+    told.extend(remove_folders(cells, id));
     let _ = fs::remove_dir(anchor(cells, id));
     let _ = fs::remove_file(record_file(cells, id));
     let _ = fs::remove_file(lock_file(cells, id));
     told
+}
+
+/// Removes the folders made for the mount of the cell `id` that no other cell needs, and says what it did.
+pub(super) fn remove_folders(cells: &Path, id: &str) -> Vec<String> {
+    let mut record = read(cells, id);
+    if record.folders.is_empty() {
+        return Vec::new();
+    }
+    let _one_at_a_time = lock_folders(cells);
+    let of_others = folders_of_others(cells, id).unwrap_or_default();
+    let mut told = Vec::new();
+    for folder in std::mem::take(&mut record.folders) {
+        // It is noted there as well, and removed with that cell.
+        if of_others.contains(&folder) {
+            continue;
+        }
+        // Only ever an empty folder: what somebody put there is not ours.
+        match fs::remove_dir(&folder) {
+            Ok(()) => told.push(format!("removed the folder {}", folder.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                told.push(format!("could not remove the folder {}: {error}", folder.display()));
+                record.folders.push(folder);
+            }
+        }
+    }
+    let _ = write(cells, id, &record);
+    told
+}
+
+/// The folders that other cells have made for their mounts, or need although others made them.
+pub(super) fn folders_of_others(cells: &Path, id: &str) -> io::Result<BTreeSet<PathBuf>> {
+    let mut folders = BTreeSet::new();
+    for entry in fs::read_dir(cells)? {
+        let path = entry?.path();
+        let name =
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".json"));
+        if let Some(other) = name
+            && other != id
+        {
+            folders.extend(read(cells, other).folders);
+        }
+    }
+    Ok(folders)
+}
+
+/// Holds other cells back from making and removing folders, until the answer is dropped.
+pub(super) fn lock_folders(cells: &Path) -> io::Result<fs::File> {
+    let lock =
+        fs::File::options().create(true).truncate(false).write(true).mode(0o600).open(cells.join(FOLDERS))?;
+    flock(&lock, FlockOperation::LockExclusive)?;
+    Ok(lock)
 }
 
 /// What is noted about the cell `id`; nothing if that cannot be read.
@@ -152,6 +203,22 @@ mod tests {
         assert!(record_file(&cells, "living").exists() && anchor(&cells, "living").exists());
         drop(held);
         clean_leftovers(&cells).unwrap();
-        assert_eq!(fs::read_dir(&cells).unwrap().count(), 0);
+        assert!(!record_file(&cells, "living").exists() && !lock_file(&cells, "living").exists());
+    }
+
+    #[test]
+    fn a_folder_that_another_cell_needs_stays_until_that_one_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cells, mount) = (folder.path().join("cells"), folder.path().join("mnt"));
+        fs::create_dir_all(&cells).unwrap();
+        fs::create_dir_all(mount.join("shared")).unwrap();
+        for id in ["first", "second"] {
+            let folders = vec![mount.join("shared"), mount.clone()];
+            write(&cells, id, &Record { folders, cgroup: None }).unwrap();
+        }
+        assert!(remove(&cells, "first", None).is_empty());
+        assert!(mount.join("shared").exists());
+        assert_eq!(remove(&cells, "second", None).len(), 2);
+        assert!(!mount.exists());
     }
 }

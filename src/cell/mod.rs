@@ -25,7 +25,7 @@ pub use inside::as_program_of_a_cell;
 pub use leftovers::clean_leftovers;
 
 use crate::{communicator::Exit, domain::log::Output};
-use order::{Begin, Begun, Done, Place, Task};
+use order::{Begin, Begun, Done, Inside, Place, Task};
 use program::Program;
 
 /// What programs of a cell find in their environment. Nothing of fournil's own gets there: it holds keys.
@@ -121,7 +121,7 @@ impl Cell {
     /// # Errors
     /// It could not be started.
     pub async fn run_on_host(&self, command: &str, output: &dyn Output) -> Result<Exit, CellError> {
-        self.run(Task::RunOnHost { command: command.to_owned() }, output).await
+        self.run(Task::RunOnHost { command: command.to_owned(), inside: None }, output).await
     }
 
     /// Runs `command` by the image's shell on the image's root. Dropping the future ends it.
@@ -132,18 +132,25 @@ impl Cell {
         self.run(Task::RunInside { command: command.to_owned() }, output).await
     }
 
-    /// The command by which the host's shell, in the cell, runs `command` as [`Cell::run_inside`] does. It is one word list,
-    /// quoted for that shell.
-    pub(crate) fn entering(&self, command: &str) -> String {
+    /// Runs `command` as [`Cell::run_inside`] does, by way of a command of the host: `wrap` gets what the host's shell, in
+    /// the cell, would run for it, one word list quoted for that shell, and answers what the shell runs instead.
+    ///
+    /// # Errors
+    /// It could not be started, or `wrap` has an error.
+    pub(crate) async fn run_inside_wrapped(
+        &self,
+        command: &str,
+        wrap: impl FnOnce(&str) -> Result<String, CellError>,
+        output: &dyn Output,
+    ) -> Result<Exit, CellError> {
         use crate::communicator::quote::quote;
+        let ticket = uuid::Uuid::new_v4().simple().to_string();
         let anchor = self.place.anchor();
         // The first process of the cell is fournil, wherever it was started from.
-        format!(
-            "/proc/1/exe {} enter {} {}",
-            inside::SUBCOMMAND,
-            quote(&anchor.to_string_lossy()),
-            quote(command)
-        )
+        let entering =
+            format!("/proc/1/exe {} enter {} {ticket}", inside::SUBCOMMAND, quote(&anchor.to_string_lossy()));
+        let inside = Some(Inside { ticket, command: command.to_owned() });
+        self.run(Task::RunOnHost { command: wrap(&entering)?, inside }, output).await
     }
 
     /// Mounts `device` at `path`, a folder of the host that is made if it does not exist. Each of `options` is for `mount -o`.

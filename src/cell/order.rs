@@ -77,6 +77,8 @@ pub(super) enum Task {
     /// `sh -c` on the host's root.
     RunOnHost {
         command: String,
+        /// What that command may have run in the image.
+        inside: Option<Inside>,
     },
     /// `sh -c` on the image's root.
     RunInside {
@@ -116,6 +118,14 @@ pub(super) enum Task {
         limit: u64,
     },
     Release,
+}
+
+/// A command for the image that comes by way of one of the host.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Inside {
+    /// By what the host's command calls it.
+    pub ticket: String,
+    pub command: String,
 }
 
 /// What came of it.

@@ -43,9 +43,11 @@ impl Chroot {
 
     async fn run_command(&self, command: &str, output: &dyn Output) -> Result<Exit, CommunicatorError> {
         let Some(wrap) = &self.wrap else { return Ok(self.cell.run_inside(command, output).await?) };
-        let wrapped = wrap(&self.cell.entering(command))
-            .map_err(|reason| CellError::Failed { doing: "render `command_wrapper`".to_owned(), reason })?;
-        Ok(self.cell.run_on_host(&wrapped, output).await?)
+        let wrap = |command: &str| {
+            wrap(command)
+                .map_err(|reason| CellError::Failed { doing: "render `command_wrapper`".to_owned(), reason })
+        };
+        Ok(self.cell.run_inside_wrapped(command, wrap, output).await?)
     }
 
     async fn send(&self, upload: Upload<'_>, remote: &str) -> Result<(), CommunicatorError> {

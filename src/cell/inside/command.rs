@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeSet,
-    io,
+    fs::File,
+    io::{self, Write},
     os::unix::{
+        fs::OpenOptionsExt,
         net::UnixStream,
         process::{CommandExt, ExitStatusExt},
     },
-    path::Path,
-    process::{Child, Command, ExitCode, ExitStatus, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitCode, ExitStatus},
 };
 
 use rustix::{
@@ -21,19 +23,67 @@ use rustix::{
 use super::place::{self, Doors};
 use crate::cell::{
     CellError, ENVIRONMENT,
-    order::{Answer, Done},
+    order::{Answer, Done, Inside},
 };
+
+/// The folder of the anchor with what commands of the host may have run in the image.
+pub(super) const TICKETS: &str = "tickets";
+
+/// What commands of the image are not given. There is no way to keep them from the host altogether, since they are root's and
+/// may have its devices; but none of this is needed to make an image, and some of it stops or changes the host by mistake.
+const DROPPED: [CapabilitySet; 16] = [
+    CapabilitySet::SYS_BOOT,
+    CapabilitySet::SYS_MODULE,
+    CapabilitySet::SYS_TIME,
+    CapabilitySet::SYS_PTRACE,
+    CapabilitySet::SYS_RAWIO,
+    CapabilitySet::SYS_PACCT,
+    CapabilitySet::SYS_TTY_CONFIG,
+    CapabilitySet::SYSLOG,
+    CapabilitySet::NET_ADMIN,
+    CapabilitySet::MAC_OVERRIDE,
+    CapabilitySet::AUDIT_CONTROL,
+    CapabilitySet::WAKE_ALARM,
+    CapabilitySet::BLOCK_SUSPEND,
+    CapabilitySet::PERFMON,
+    CapabilitySet::BPF,
+    CapabilitySet::CHECKPOINT_RESTORE,
+];
 
 /// What a shell says of a command that it found and could not run.
 const CANNOT_RUN: u8 = 126;
 
-/// `sh -c` on the host's root.
-pub(super) fn on_host(doors: &Doors, command: &str, socket: &UnixStream) -> Answer {
+/// Runs a command by the host's shell. `inside` is what it may have run in the image.
+pub(super) fn on_host(doors: &Doors, command: &str, inside: Option<Inside>, socket: &UnixStream) -> Answer {
     let failed = |error: io::Error| CellError::failed("run a command on the host", error);
     std::env::set_current_dir("/").map_err(failed)?;
+    let ticket = inside.map(|inside| Ticket::write(&doors.place.anchor(), inside)).transpose();
+    let _ticket = ticket.map_err(failed)?;
     doors.enter_processes()?;
-    let child = shell("/bin/sh", command, doors).map_err(failed)?;
+    let mut shell = shell("/bin/sh", command);
+    let child =
+        shell.stdin(doors.null.try_clone().map_err(failed)?).process_group(0).spawn().map_err(failed)?;
     watch(doors, child, socket)
+}
+
+/// A command for the image in a file of the cell that only root can read, and that is there as long as this is: on a command
+/// line everybody on the host would see it.
+struct Ticket(PathBuf);
+
+impl Ticket {
+    fn write(anchor: &Path, inside: Inside) -> io::Result<Self> {
+        let path = anchor.join(TICKETS).join(inside.ticket);
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+        let ticket = Self(path);
+        file.write_all(inside.command.as_bytes())?;
+        Ok(ticket)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// `sh -c` on the image's root.
@@ -41,25 +91,22 @@ pub(super) fn inside(doors: &Doors, command: &str, socket: &UnixStream) -> Answe
     doors.enter_image()?;
     prepare();
     doors.enter_processes_inside()?;
-    let child = shell("/bin/sh", command, doors).map_err(no_shell)?;
+    let null = doors.null.try_clone().map_err(no_shell)?;
+    let child = shell("/bin/sh", command).stdin(null).process_group(0).spawn().map_err(no_shell)?;
     watch(doors, child, socket)
 }
 
-/// `sh -c` on the image's root, for a program that is in the cell already: the command that the host's shell runs for
-/// the user's `command_wrapper`.
-pub(super) fn enter(anchor: &Path, command: &str) -> ExitCode {
+/// Runs by the image's shell what a ticket says, for a program that is in the cell already: the command that the host's
+/// shell runs for the user's `command_wrapper`.
+pub(super) fn enter(anchor: &Path, ticket: &str) -> ExitCode {
     let entered = (|| {
+        let command = std::fs::read_to_string(anchor.join(TICKETS).join(ticket))
+            .map_err(|error| CellError::failed("read what is to be run", error))?;
         let processes = std::fs::File::open("/proc/1/ns/pid_for_children").map_err(|_| CellError::Gone)?;
         place::enter_image(anchor)?;
         prepare();
         place::enter_processes(&processes)?;
-        Command::new("/bin/sh")
-            .arg("-c")
-            .arg(command)
-            .env_clear()
-            .envs(ENVIRONMENT)
-            .status()
-            .map_err(no_shell)
+        shell("/bin/sh", &command).status().map_err(no_shell)
     })();
     match entered {
         Ok(status) => ExitCode::from(as_a_shell_says(status)),
@@ -89,22 +136,22 @@ fn prepare() {
     if std::env::set_current_dir("/root").is_err() {
         let _ = std::env::set_current_dir("/");
     }
-    // No way to keep an image from the host altogether, since its commands are root's; but none of it must stop the
-    // host, set its clock or load modules by mistake. Where it is not allowed, nothing else is.
-    for capability in [CapabilitySet::SYS_BOOT, CapabilitySet::SYS_MODULE, CapabilitySet::SYS_TIME] {
+    for capability in DROPPED {
+        // Where that is not allowed, the capability is not there.
         let _ = remove_capability_from_bounding_set(capability);
     }
 }
 
-fn shell(shell: &str, command: &str, doors: &Doors) -> io::Result<Child> {
-    Command::new(shell)
-        .arg("-c")
-        .arg(command)
+/// A shell that runs `command` as `sh -c` does. The text comes in its environment, which only root can read, and not as an
+/// argument, which everybody on the host sees; the command itself does not find it there.
+fn shell(shell: &str, command: &str) -> Command {
+    let mut shell = Command::new(shell);
+    shell
+        .args(["-c", "eval \"unset FOURNIL_COMMAND; $FOURNIL_COMMAND\""])
         .env_clear()
         .envs(ENVIRONMENT)
-        .stdin(Stdio::from(doors.null.try_clone()?))
-        .process_group(0)
-        .spawn()
+        .env("FOURNIL_COMMAND", command);
+    shell
 }
 
 /// Waits for the end of a command, or for that of whoever wants it.

@@ -109,7 +109,7 @@ pub(super) fn restore(doors: &Doors, root: &Root) -> Result<Vec<String>, CellErr
 fn put_back(root: &Root, copied: &Copied) -> io::Result<Option<&'static str>> {
     let Some(name) = copied.file.file_name() else { return Ok(None) };
     let parent = copied.file.parent().unwrap_or(Path::new("/"));
-    let folder = match root.find(parent, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+    let folder = match root.find(parent, OFlags::PATH | OFlags::DIRECTORY) {
         Ok(folder) => folder,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Some("is gone with its folder; it was not put back."));

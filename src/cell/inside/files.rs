@@ -40,13 +40,16 @@ fn write_file(
     content: &mut impl Read,
 ) -> io::Result<()> {
     // Looked at before it is opened: to open a device is to do something with it.
-    match root.find(path, OFlags::PATH, Mode::empty()) {
-        Ok(found) => must_be_file(fstat(found)?.st_mode)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+    let file = match root.find(path, OFlags::PATH) {
+        Ok(found) => {
+            must_be_file(fstat(found)?.st_mode)?;
+            root.find(path, OFlags::WRONLY | OFlags::NONBLOCK)?
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            root.create(path, Mode::from(mode.unwrap_or(0o644) & 0o777))?
+        }
         Err(error) => return Err(error),
-    }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK;
-    let file = root.find(path, flags, Mode::from(mode.unwrap_or(0o644) & 0o777))?;
+    };
     must_be_file(fstat(&file)?.st_mode)?;
     ftruncate(&file, 0)?;
     if let Some(mode) = mode {
@@ -86,7 +89,7 @@ pub(super) fn write_folder(doors: &Doors, path: &str, archive: &mut impl Read) -
         let size = entry.size();
         let done = if entry.header().entry_type().is_dir() {
             root.folder(&target)
-                .and_then(|_| root.find(&target, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()))
+                .and_then(|_| root.find(&target, OFlags::RDONLY | OFlags::DIRECTORY))
                 .and_then(|folder| Ok(fchmod(folder, Mode::from(mode & 0o7777))?))
         } else {
             write_file(&root, &target, Some(mode), size, &mut entry)
@@ -99,8 +102,8 @@ pub(super) fn write_folder(doors: &Doors, path: &str, archive: &mut impl Read) -
 
 /// Opens a file to read it, with its size and permissions.
 fn open_file(root: &Root, path: &Path) -> io::Result<(fs::File, u64, u32)> {
-    must_be_file(fstat(root.find(path, OFlags::PATH, Mode::empty())?)?.st_mode)?;
-    let file = root.find(path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+    must_be_file(fstat(root.find(path, OFlags::PATH)?)?.st_mode)?;
+    let file = root.find(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
     let status = fstat(&file)?;
     must_be_file(status.st_mode)?;
     Ok((fs::File::from(file), u64::try_from(status.st_size).unwrap_or(0), status.st_mode & 0o7777))
@@ -165,8 +168,7 @@ impl<W: Write> Reading<W> {
             if self.entries > MAX_ENTRIES {
                 return Err(failed(io::Error::other(format!("there are more than {MAX_ENTRIES} files"))));
             }
-            let status =
-                self.root.find(&path, OFlags::PATH, Mode::empty()).and_then(|found| Ok(fstat(found)?));
+            let status = self.root.find(&path, OFlags::PATH).and_then(|found| Ok(fstat(found)?));
             let mode = status.map_err(failed)?.st_mode;
             if FileType::from_raw_mode(mode) == FileType::Directory {
                 let mut header = header(0, mode & 0o7777);
@@ -181,7 +183,7 @@ impl<W: Write> Reading<W> {
     }
 
     fn names(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        let folder = self.root.find(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        let folder = self.root.find(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut names = Vec::new();
         for entry in Dir::read_from(&folder)? {
             let entry = entry?;

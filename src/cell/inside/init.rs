@@ -17,6 +17,8 @@ use rustix::{
     process::{WaitOptions, chroot, wait},
 };
 
+use super::{command::TICKETS, place::OF_IMAGE};
+
 /// Between two turns of a process that only has to be there.
 const HOLD: Duration = Duration::from_secs(3600);
 
@@ -41,7 +43,7 @@ fn set_up(anchor: &Path) -> std::io::Result<std::process::Child> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let nothing = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("tmpfs", anchor, "tmpfs", nothing, Some(c"mode=0700,size=16m"))?;
-    for folder in ["proc", "empty", "copies"] {
+    for folder in ["proc", "empty", "copies", TICKETS] {
         fs::create_dir(anchor.join(folder))?;
     }
     // Programs of the cell see the cell's processes only.
@@ -105,7 +107,14 @@ pub(super) fn hold(root: &Path) -> ExitCode {
 }
 
 fn go_to(root: &Path) -> std::io::Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
+    for (name, kind) in OF_IMAGE {
+        match unshare(kind) {
+            Ok(()) => {}
+            // A kernel without that sort of namespace.
+            Err(nix::Error::EINVAL) if !Path::new("/proc/self/ns").join(name).exists() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     std::env::set_current_dir(root)?;
     rustix::process::pivot_root(".", ".")?;

@@ -32,7 +32,7 @@ pub(super) fn keep() -> ExitCode {
     let _ = std::io::stdout().flush();
     let (Some((mut child, lock)), Some(place)) = (kept, place) else { return ExitCode::FAILURE };
     let _ = child.wait();
-    leftovers::remove(&place.cells, &place.id);
+    leftovers::remove(&place.cells, &place.id, place.cgroup.as_deref());
     drop(lock);
     ExitCode::SUCCESS
 }
@@ -56,7 +56,7 @@ fn begin() -> Result<(Begun, std::process::Child, fs::File), CellError> {
     match started {
         Ok((begun, child)) => Ok((begun, child, lock)),
         Err(error) => {
-            leftovers::remove(&cells, &id);
+            leftovers::remove(&cells, &id, None);
             Err(error)
         }
     }

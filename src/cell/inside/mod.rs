@@ -5,7 +5,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
+    os::{fd::RawFd, unix::net::UnixStream},
     path::Path,
     process::ExitCode,
 };
@@ -17,11 +17,13 @@ use super::{
     order::{Answer, Begin, Order, Task},
 };
 
+mod belongings;
 mod command;
 mod copies;
 mod files;
 mod init;
 mod keep;
+mod mount_table;
 mod mounts;
 mod place;
 mod release;
@@ -40,6 +42,7 @@ pub fn as_program_of_a_cell() -> Option<ExitCode> {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map_while(|argument| argument.to_str()).collect();
     let ["cell", program, rest @ ..] = arguments.as_slice() else { return None };
+    close_what_was_inherited();
     let code = match (*program, rest) {
         ("keep", []) => keep::keep(),
         ("init", [anchor]) => init::init(Path::new(anchor)),
@@ -50,6 +53,17 @@ pub fn as_program_of_a_cell() -> Option<ExitCode> {
         _ => return None,
     };
     Some(code)
+}
+
+/// Closes what whoever started fournil left open in it: it would be open in the image's shell as well.
+fn close_what_was_inherited() {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers: Vec<RawFd> =
+        open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // One of them was the list itself, and is closed.
+        let _ = nix::unistd::close(number);
+    }
 }
 
 /// The socket that is the standard input.
@@ -84,7 +98,7 @@ fn say(mut socket: &UnixStream, answer: &Answer) -> std::io::Result<()> {
 fn obey(order: Order, reader: &mut impl BufRead, socket: &UnixStream) -> Answer {
     let place = place::Doors::open(order.place)?;
     match order.task {
-        Task::RunOnHost { command } => command::on_host(&place, &command, socket),
+        Task::RunOnHost { command, inside } => command::on_host(&place, &command, inside, socket),
         Task::RunInside { command } => command::inside(&place, &command, socket),
         Task::MountRoot { device, path, options } => mounts::root(&place, &device, &path, &options),
         Task::MountInside { kind, source, target } => mounts::inside(&place, &kind, &source, &target),

@@ -17,7 +17,7 @@ use rustix::{
     },
 };
 
-use super::{place::Doors, root::Root};
+use super::{belongings::Belongings, place::Doors, root::Root};
 use crate::cell::{
     CellError, leftovers,
     order::{Answer, Done},
@@ -77,23 +77,30 @@ pub(super) fn forget_root(doors: &Doors) {
     for name in ["root", "device"] {
         let _ = fs::remove_file(anchor.join(name));
     }
-    let (cells, id) = (&doors.place.cells, &doors.place.id);
-    let mut record = leftovers::read(cells, id);
-    record.folders.retain(|folder| fs::remove_dir(folder).is_err() && folder.exists());
-    let _ = leftovers::write(cells, id, &record);
+    Belongings::forget(&anchor);
+    leftovers::remove_folders(&doors.place.cells, &doors.place.id);
 }
 
 /// Makes the folder for the mount and those above it, for root only, and notes which are ours.
 fn make_folders(doors: &Doors, path: &Path) -> io::Result<()> {
+    let (cells, id) = (&doors.place.cells, &doors.place.id);
+    // Another cell may be about to remove the same ones.
+    let _one_at_a_time = leftovers::lock_folders(cells)?;
     let missing: Vec<PathBuf> = path
         .ancestors()
         .take_while(|folder| fs::symlink_metadata(folder).is_err())
         .map(Path::to_owned)
         .collect();
-    if !missing.is_empty() {
-        let (cells, id) = (&doors.place.cells, &doors.place.id);
+    // Those that another cell has made are needed by this one too.
+    let of_others = leftovers::folders_of_others(cells, id)?;
+    let ours: Vec<PathBuf> = path
+        .ancestors()
+        .filter(|folder| missing.iter().chain(&of_others).any(|other| other == folder))
+        .map(Path::to_owned)
+        .collect();
+    if !ours.is_empty() {
         let mut record = leftovers::read(cells, id);
-        record.folders.clone_from(&missing);
+        record.folders = ours;
         leftovers::write(cells, id, &record)?;
     }
     for folder in missing.iter().rev() {
@@ -132,6 +139,7 @@ pub(super) fn inside(doors: &Doors, kind: &str, source: &str, target: &str) -> A
     let found = found.map_err(failed)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(&tree, "", &found, "", flags).map_err(|error| failed(error.into()))?;
+    Belongings::note(doors)?;
     Ok(Done::default())
 }
 
@@ -158,11 +166,11 @@ fn make(kind: &str, source: &str) -> rustix::io::Result<OwnedFd> {
 
 /// The file `path`, made if it does not exist.
 fn file(root: &Root, path: &Path) -> io::Result<OwnedFd> {
-    match root.find(path, OFlags::PATH, Mode::empty()) {
+    match root.find(path, OFlags::PATH) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         found => return found,
     }
     root.folder(path.parent().unwrap_or(Path::new("/")))?;
-    root.find(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL, Mode::from(0o644))?;
-    root.find(path, OFlags::PATH, Mode::empty())
+    root.create(path, Mode::from(0o644))?;
+    root.find(path, OFlags::PATH)
 }

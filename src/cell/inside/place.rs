@@ -13,15 +13,28 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, OwnedFd},
     fs::{AtFlags, Mode, OFlags, open, openat},
+    io::Errno,
     mount::{MountPropagationFlags, mount_change},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::root::Root;
+use super::{
+    belongings::Belongings,
+    mount_table::{self, Mount},
+    root::Root,
+};
 use crate::cell::{CellError, order::Place};
 
 /// Tells which process holds the image's mounts.
 const HOLDER: &str = "image";
+
+/// The namespaces that process has of its own, the mounts last.
+pub(super) const OF_IMAGE: [(&str, CloneFlags); 4] = [
+    ("uts", CloneFlags::CLONE_NEWUTS),
+    ("ipc", CloneFlags::CLONE_NEWIPC),
+    ("cgroup", CloneFlags::CLONE_NEWCGROUP),
+    ("mnt", CloneFlags::CLONE_NEWNS),
+];
 
 /// How long that process may take to end, in seconds.
 const HOLDER_ENDS: i64 = 10;
@@ -88,9 +101,9 @@ impl Doors {
     pub fn enter_image(&self) -> Result<(), CellError> {
         self.root_path()?;
         let pid = self.holder().ok_or(CellError::Gone)?;
-        let mounts =
-            openat(&self.proc, format!("{pid}/ns/mnt"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        enter(mounts.map_err(|_| CellError::Gone)?)
+        enter(|name| {
+            openat(&self.proc, format!("{pid}/ns/{name}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        })
     }
 
     /// Makes the mounts of the image: a namespace in which the folder `path` is the root, and nothing of the host is.
@@ -158,7 +171,14 @@ impl Doors {
 
     /// The root, to find files in it.
     pub fn root(&self) -> Result<Root, CellError> {
-        Root::open(&self.root_path()?)
+        Root::open(&self.root_path()?, Belongings::of(self)?)
+    }
+
+    /// The mounts of the cell.
+    pub fn mounts(&self) -> Result<Vec<Mount>, CellError> {
+        self.read_proc(&format!("{}/mountinfo", self.place.init))
+            .map(|table| mount_table::parse(&table))
+            .map_err(|error| CellError::failed("read the mounts", error))
     }
 
     /// Reads a file of the host's `/proc`.
@@ -193,12 +213,25 @@ impl Doors {
 /// its processes.
 pub(super) fn enter_image(anchor: &Path) -> Result<(), CellError> {
     let (_, within) = holder(anchor).ok_or(CellError::NoRoot)?;
-    let mounts = open(format!("/proc/{within}/ns/mnt"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    enter(mounts.map_err(|_| CellError::Gone)?)
+    enter(|name| open(format!("/proc/{within}/ns/{name}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
 }
 
-fn enter(mounts: OwnedFd) -> Result<(), CellError> {
-    setns(&mounts, CloneFlags::CLONE_NEWNS).map_err(|error| CellError::failed("go into the image", error))
+/// Goes into the namespaces of the image; `open` opens one of those of its holder by its name.
+fn enter(open: impl Fn(&str) -> rustix::io::Result<OwnedFd>) -> Result<(), CellError> {
+    // All are opened before the mounts change, in which there may be no `/proc`.
+    let mut namespaces = Vec::new();
+    for (name, kind) in OF_IMAGE {
+        match open(name) {
+            Ok(namespace) => namespaces.push((namespace, kind)),
+            // A kernel without that sort of namespace: then the holder has none either.
+            Err(Errno::NOENT) if kind != CloneFlags::CLONE_NEWNS => {}
+            Err(_) => return Err(CellError::Gone),
+        }
+    }
+    for (namespace, kind) in namespaces {
+        setns(&namespace, kind).map_err(|error| CellError::failed("go into the image", error))?;
+    }
+    Ok(())
 }
 
 /// The process that holds the image's mounts: its pid outside of the cell and within.

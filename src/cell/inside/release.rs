@@ -121,37 +121,8 @@ fn unmount_all(doors: &Doors, path: &Path) -> Result<(), CellError> {
 
 /// The mounts of the cell at `path` and below, in their order.
 fn mounts_below(doors: &Doors, path: &Path) -> Result<Vec<PathBuf>, CellError> {
-    let mounts = doors
-        .read_proc(&format!("{}/mountinfo", doors.place.init))
-        .map_err(|error| CellError::failed("read the mounts", error))?;
-    Ok(mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(unescape)
-        .filter(|target| target.starts_with(path))
-        .collect())
-}
-
-/// Paths in `/proc/PID/mountinfo` have octal escapes: `\040` is a space.
-fn unescape(text: &str) -> PathBuf {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let code = tail.get(..3).filter(|_| byte == b'\\').and_then(|digits| {
-            std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 8).ok())
-        });
-        match code {
-            Some(code) => {
-                bytes.push(code);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(OsString::from_vec(bytes))
+    let mounts = doors.mounts()?.into_iter().map(|mount| mount.target);
+    Ok(mounts.filter(|target| target.starts_with(path)).collect())
 }
 
 /// Waits until nobody uses the device: only then can the volume be detached without loss.
@@ -171,16 +142,5 @@ fn wait_until_free(device: &Path) -> Result<(), CellError> {
                 });
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_of_mountinfo_are_unescaped() {
-        assert_eq!(unescape(r"/a\040b\134c\011"), PathBuf::from("/a b\\c\t"));
-        assert_eq!(unescape(r"/a\9"), PathBuf::from(r"/a\9"));
     }
 }
