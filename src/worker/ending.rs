@@ -194,9 +194,8 @@ pub(super) async fn bench(
     row: &RunRow,
     log: &LogWriter,
 ) -> Result<Cx, StepError> {
-    let opened = kitchen.cloud(row.plan.builder.access(), &claimed.lease.run.to_string()).await?;
-    log.redactor().add(&opened.secrets);
-    let cloud = opened.cloud;
+    let run = claimed.lease.run.to_string();
+    let cloud = kitchen.cloud(row.plan.builder.access(), &run, log.redactor()).await?.cloud;
     Ok(Cx {
         store: kitchen.store.clone(),
         vault: kitchen.vault.clone(),

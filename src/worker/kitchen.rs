@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgPool;
 
-use super::WorkerSettings;
+use super::{WorkerSettings, told_keys::ToldKeys};
 use crate::{
     bake::{CellHome, Cloud, StepError},
     credentials::{
@@ -16,9 +16,9 @@ use crate::{
         vault::Vault,
     },
     domain::plan::AccessPlan,
-    logs::LogLimits,
+    logs::{LogLimits, Redactor},
     metadata::MetadataService,
-    oapi::{OapiPool, Trust, Waits},
+    oapi::{KeySource, OapiPool, Trust, Waits},
     store::{StoreError, credential_sets},
 };
 
@@ -65,16 +65,19 @@ pub struct Opened {
     pub cloud: Cloud,
     /// Where the keys came from, for people.
     pub keys_from: String,
-    /// What must not stand in a log, though the plan does not hold it.
-    pub secrets: Vec<SecretString>,
 }
 
 impl Kitchen {
-    /// The cloud of a run.
+    /// The cloud of a run. `redactor` gets to know all keys that are used there, also those that come later.
     ///
     /// # Errors
     /// No credentials, or an endpoint that cannot be used.
-    pub async fn cloud(&self, access: &AccessPlan, run: &str) -> Result<Opened, StepError> {
+    pub async fn cloud(
+        &self,
+        access: &AccessPlan,
+        run: &str,
+        redactor: &Redactor,
+    ) -> Result<Opened, StepError> {
         let set = match &access.set {
             Some(name) => Some(self.stored_set(name).await?),
             None => None,
@@ -95,6 +98,8 @@ impl Kitchen {
         let user_agent = format!("fournil/{} (run {run})", env!("CARGO_PKG_VERSION"));
         let mut config = resolved.client_config(user_agent).map_err(|error| invalid(&error))?;
         self.trust.add_to(&mut config.tls);
+        config.key_source =
+            config.key_source.map(|source| Arc::new(ToldKeys::new(source, redactor)) as Arc<dyn KeySource>);
         let client = self.oapi.client(config).map_err(|error| invalid(&error))?;
         let cloud = Cloud { client, waits: self.waits.clone(), region: resolved.region, settle: self.settle };
         let notices = resolved.notices.iter().map(|notice| format!("; {notice}"));
@@ -104,7 +109,8 @@ impl Kitchen {
         let pem = resolved.client_certificate.as_ref().map_or("", |pem| pem.expose_secret());
         let lines = pem.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("-----"));
         secrets.extend(lines.map(SecretString::from));
-        Ok(Opened { cloud, keys_from, secrets })
+        redactor.add(&secrets);
+        Ok(Opened { cloud, keys_from })
     }
 
     async fn stored_set(&self, name: &str) -> Result<StoredSet, StepError> {

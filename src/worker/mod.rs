@@ -9,6 +9,7 @@ mod planning;
 mod pool;
 mod reaper;
 mod run;
+mod told_keys;
 mod wakeups;
 
 pub use kitchen::Kitchen;

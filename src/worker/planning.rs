@@ -7,7 +7,7 @@ use super::Kitchen;
 use crate::{
     bake::{self, StepError, Stop, images},
     domain::{Capability, Problem, RunPlan, log::Output, plan::DataQuery},
-    logs::LogWriter,
+    logs::{LogWriter, Redactor},
     queue::Claimed,
     store::{
         StoreError, builds, contexts,
@@ -40,7 +40,7 @@ pub(super) async fn with_data(
             break;
         }
         for query in queries {
-            let facts = ask(kitchen, &query, &claimed.lease.run.to_string()).await?;
+            let facts = ask(kitchen, &query, &claimed.lease.run.to_string(), log.redactor()).await?;
             log.say(&format!("data.{}.{} is {} ({})", query.kind, query.name, facts.id, facts.name)).await;
             reading.cx.data.insert((query.kind, query.name), facts.into_value());
         }
@@ -81,8 +81,13 @@ pub(super) async fn with_data(
 }
 
 /// Asks the cloud for the image that a data source stands for.
-async fn ask(kitchen: &Kitchen, query: &DataQuery, run: &str) -> Result<OmiFacts, StepError> {
-    let cloud = kitchen.cloud(&query.access, run).await?.cloud;
+async fn ask(
+    kitchen: &Kitchen,
+    query: &DataQuery,
+    run: &str,
+    redactor: &Redactor,
+) -> Result<OmiFacts, StepError> {
+    let cloud = kitchen.cloud(&query.access, run, redactor).await?.cloud;
     let image = images::find(&cloud.client, &query.source).await.map_err(|error| {
         let step = format!("data.{}.{}", query.kind, query.name);
         error.hint(format!("The data source is `{step}` of the template."))

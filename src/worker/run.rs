@@ -321,9 +321,8 @@ async fn bench(
     row: &RunRow,
     log: &LogWriter,
 ) -> Result<Bench, StepError> {
-    let Opened { cloud, keys_from, secrets } =
-        kitchen.cloud(row.plan.builder.access(), &claimed.lease.run.to_string()).await?;
-    log.redactor().add(&secrets);
+    let run = claimed.lease.run.to_string();
+    let Opened { cloud, keys_from } = kitchen.cloud(row.plan.builder.access(), &run, log.redactor()).await?;
     let files = unpack(kitchen, row).await?;
     let cx = Cx {
         store: kitchen.store.clone(),
