@@ -76,6 +76,8 @@ class Bakery:
         self.api = self._fournil("api", FOURNIL_WORKERS="0", FOURNIL_TRUSTED_PROXIES="127.0.0.1")
         self.url = self.api.url
         self.builds = self._bake()
+        # To the second page of builds.
+        self.cursor = self.call("GET", "/builds?limit=1").json()["next"]
 
     def _fournil(self, name: str, **settings: str) -> Process:
         command = [binary("fournil"), "serve", "--listen", "127.0.0.1:0", "--data-dir", str(self.folder / name)]

@@ -53,3 +53,26 @@ def aim(case, bakery):
             case.path_parameters["id"] = bakery.builds[names[dice // 5 % len(names)]]
             if operation == "download_file":
                 case.path_parameters.update(run="osc-bsu", path="packer-manifest.json")
+    if not case.meta.is_negative_at(ParameterLocation.QUERY):
+        make_true(operation, case, bakery)
+
+
+def make_true(operation, case, bakery):
+    """Parameters that are wrong although each is of the described form, for reasons that no description can tell."""
+    query = case.query or {}
+    # The name of one of the build's own runs.
+    if "run" in query:
+        volume = bakery.builds["succeeded-volume"] == case.path_parameters["id"]
+        query["run"] = "osc-bsuvolume" if volume else "osc-bsu"
+    # The `next` of an earlier page.
+    if "cursor" in query and operation == "list_builds":
+        query["cursor"] = bakery.cursor
+    # No pattern says "at most a minute".
+    if "wait" in query and len(query["wait"]) > 2:
+        query["wait"] = "1ms"
+    # Options of a JSON or multipart body are in the body, and only an archive has a file that the template is in.
+    if operation == "create_build":
+        if case.media_type in ("application/json", "multipart/form-data"):
+            query.clear()
+        if case.media_type == "application/hcl":
+            query.pop("template", None)
