@@ -83,12 +83,12 @@ impl From<AuditRow> for AuditEntry {
     params(
         ("principal" = Option<String>, Query, description = "Only what this token, `oidc:SUBJECT`, `local` or `database` did."),
         ("action" = Option<String>, Query, description = "Only this action; several separated by commas.", example = "build.create"),
-        ("outcome" = Option<String>, Query, description = "`done` or `denied`."),
-        ("build" = Option<String>, Query, description = "Only what was done to this build."),
-        ("after" = Option<String>, Query, description = "Only from this moment on (RFC 3339)."),
-        ("before" = Option<String>, Query, description = "Only before this moment (RFC 3339)."),
-        ("limit" = Option<i64>, Query, description = "How many, 1 to 500; 100 if nothing is said."),
-        ("cursor" = Option<String>, Query, description = "`next` of the page before."),
+        ("outcome" = Option<String>, Query, description = "`done` or `denied`.", pattern = "^(done|denied)$"),
+        ("build" = Option<BuildId>, Query, description = "Only what was done to this build."),
+        ("after" = Option<DateTime<Utc>>, Query, description = "Only from this moment on (RFC 3339)."),
+        ("before" = Option<DateTime<Utc>>, Query, description = "Only before this moment (RFC 3339)."),
+        ("limit" = Option<i64>, Query, description = "How many, 1 to 500; 100 if nothing is said.", minimum = 1, maximum = 500),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before.", pattern = "^[0-9]{1,18}$"),
     ),
     responses(
         (status = 200, description = "A page of the audit.", body = AuditList),

@@ -252,7 +252,7 @@ fn until_ended(response: Response, stay: Stay, slot: Slot) -> Response {
         };
         Some((piece, (body, stay, slot, is_over)))
     });
-    Response::from_parts(parts, Body::from_stream(pieces))
+    Response::from_parts(parts, Body::from_stream(pieces.fuse()))
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

@@ -83,12 +83,14 @@ impl From<SetRow> for CredentialsView {
 #[serde(deny_unknown_fields)]
 pub struct NewCredentials {
     /// Access key.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,256}$")]
     access_key: String,
     /// Secret key.
-    #[schema(value_type = String, format = Password)]
+    #[schema(value_type = String, format = Password, pattern = "^[!-~]{1,256}$")]
     secret_key: SecretString,
     /// The Region of builds whose template names none.
     #[serde(default)]
+    #[schema(pattern = "^[a-z0-9-]{1,63}$")]
     region: Option<String>,
     /// The API's address, if it is not that of the Region.
     #[serde(default)]
@@ -117,7 +119,7 @@ pub async fn list(State(state): State<AppState>) -> Result<Json<CredentialsList>
 /// is not held against the allow-list of hosts that templates may name.
 #[utoipa::path(
     put, path = "/credentials/{name}", operation_id = "put_credentials", tag = "operation",
-    params(("name" = String, Path, description = "1 to 64 letters, digits, `.`, `_` or `-`.")),
+    params(("name" = String, Path, description = "1 to 64 letters, digits, `.`, `_` or `-`.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")),
     request_body = NewCredentials,
     responses(
         (status = 201, description = "The set is new.", body = CredentialsView),
@@ -191,7 +193,7 @@ pub async fn put(
 #[utoipa::path(
     delete, path = "/credentials/{name}", operation_id = "delete_credentials", tag = "operation",
     params(
-        ("name" = String, Path, description = "The set."),
+        ("name" = String, Path, description = "The set.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
         ("force" = Option<bool>, Query, description = "Even if builds that run need it, or what they left in the cloud could not be removed without it."),
     ),
     responses(

@@ -7,8 +7,10 @@ use std::{
 
 use axum::{extract::State, http::HeaderMap, response::Response};
 use futures::Stream;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::warn;
+use utoipa::ToSchema;
 
 use super::{AppState, auth::Caller, extract::Pairs, problem::ApiError, sse};
 use crate::{
@@ -32,16 +34,41 @@ const BREATH: Duration = Duration::from_millis(200);
 /// How long to wait before a database is asked again that was away.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// One event.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({ "id": "812-3-019aab4f9a1f7c0e9d2f3b6f5d0c1a22", "event": "state", "data": "{\"build\":\"019aab4f-9a1f-7c0e-9d2f-3b6f5d0c1a22\",\"version\":3,\"at\":\"2026-11-22T10:00:00Z\",\"state\":\"running\"}" }))]
+pub struct ChangeEvent {
+    /// Its place, to go on behind it.
+    #[schema(pattern = "^[0-9]+-[0-9]+-[0-9a-f]{32}$")]
+    pub id: String,
+    /// What it tells.
+    pub event: ChangeEventKind,
+    /// JSON: of `ready` an empty object, of `state` the build, its version, the time, and its state.
+    #[schema(content_media_type = "application/json")]
+    pub data: String,
+}
+
+/// What an event tells.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeEventKind {
+    /// Nothing is missed from here on.
+    Ready,
+    /// Another state of a build or of a run.
+    State,
+}
+
 /// Follows the state changes of all builds, from now on or from where an earlier stream was left.
 ///
 /// The first event is `ready`, from which on nothing is missed: a client that then reads the list of builds knows
 /// everything. Then `state` events: the build's id, its version, its state, and that of its runs.
 #[utoipa::path(
     get, path = "/events", operation_id = "follow_events", tag = "logs",
-    params(("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was seen.")),
+    params(("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was seen.",
+        pattern = "^([0-9]{1,18}-[0-9]{1,18}-[0-9a-f]{32})?$")),
     responses(
-        (status = 200, description = "The stream of events; it has no end.", content(
-            (String = "text/event-stream", example = json!("id: 812-3-019aab4f9a1f7c0e9d2f3b6f5d0c1a22\nevent: state\ndata: {\"build\":\"019aab4f-9a1f-7c0e-9d2f-3b6f5d0c1a22\",\"version\":3,\"at\":\"2026-11-22T10:00:00Z\",\"state\":\"running\"}\n\n")),
+        (status = 200, description = "The stream of events; it has no end. One is described.", content(
+            (ChangeEvent = "text/event-stream"),
         )),
         (status = 400, description = "The Last-Event-ID is wrong.", body = Problem, content_type = "application/problem+json"),
     ),

@@ -136,7 +136,8 @@ impl Pairs {
         DateTime::parse_from_rfc3339(&text.replace(' ', "+"))
             .ok()
             .map(|moment| moment.with_timezone(&Utc))
-            .filter(|moment| (1970..10_000).contains(&moment.year()))
+            // What RFC 3339 can write, in any time zone; Postgres can compare all of it.
+            .filter(|moment| (-1..=10_000).contains(&moment.year()))
             .map(Some)
             .ok_or_else(|| {
                 ApiError::parameter(
@@ -205,6 +206,9 @@ mod tests {
         let moment = pairs("t=2026-11-22T10:00:00+01:00").moment("t").unwrap().unwrap();
         assert_eq!(moment.to_rfc3339(), "2026-11-22T09:00:00+00:00");
         assert!(pairs("t=yesterday").moment("t").is_err());
+        for edge in ["0000-01-01T00:00:00%2B23:59", "9999-12-31T23:59:60-23:59"] {
+            assert!(pairs(&format!("t={edge}")).moment("t").unwrap().is_some(), "{edge}");
+        }
     }
 
     #[test]

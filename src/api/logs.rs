@@ -10,8 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::{Stream, StreamExt};
+use serde::Serialize;
 use serde_json::json;
 use tracing::warn;
+use utoipa::ToSchema;
 
 use super::{
     AppState,
@@ -64,6 +66,36 @@ impl Form {
     }
 }
 
+/// One event.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({ "id": "7", "event": "log", "data": "{\"seq\":7,\"at\":\"2026-11-22T10:00:00Z\",\"run\":\"osc-bsu\",\"step\":\"provision\",\"stream\":\"stdout\",\"line\":\"done\"}" }))]
+pub struct LogEvent {
+    /// The number of a line; at the `end` that of the last one. Others have none.
+    #[schema(pattern = "^[0-9]+$")]
+    pub id: Option<String>,
+    /// What it tells.
+    pub event: LogEventKind,
+    /// JSON: of `log` a line as in `application/x-ndjson`, of the others an object.
+    #[schema(content_media_type = "application/json")]
+    pub data: String,
+}
+
+/// What an event tells.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogEventKind {
+    /// A line.
+    Log,
+    /// Another state of the build or of a run.
+    State,
+    /// A step begins or ends.
+    Step,
+    /// A run has made something.
+    Artifact,
+    /// The build has ended.
+    End,
+}
+
 /// Reads the log of a build, from any line on, as it is or to its end.
 ///
 /// With `Accept: text/event-stream`: events `log` (with the line's number as `id`), `state`, `step` and `artifact`, then
@@ -74,14 +106,14 @@ impl Form {
     params(
         ("id" = BuildId, Path, description = "The build's id."),
         ("follow" = Option<bool>, Query, description = "Stay to the end of the build. Always with events unless `false`; with text and JSON lines only if asked for."),
-        ("after" = Option<i64>, Query, description = "Begin behind this line."),
-        ("tail" = Option<i64>, Query, description = "Begin with the last so many lines."),
+        ("after" = Option<i64>, Query, description = "Begin behind this line.", minimum = 0),
+        ("tail" = Option<i64>, Query, description = "Begin with the last so many lines.", minimum = 0, maximum = 1_000_000),
         ("run" = Option<String>, Query, description = "Only the lines of this run."),
-        ("Last-Event-ID" = Option<String>, Header, description = "With events: begin behind this line; wins over `after`."),
+        ("Last-Event-ID" = Option<String>, Header, description = "With events: begin behind this line; wins over `after`.", pattern = "^[0-9]{0,18}$"),
     ),
     responses(
-        (status = 200, description = "The log.", content(
-            (String = "text/event-stream", example = json!("id: 7\nevent: log\ndata: {\"seq\":7,\"at\":\"2026-11-22T10:00:00Z\",\"run\":\"osc-bsu\",\"step\":\"provision\",\"stream\":\"stdout\",\"line\":\"done\"}\n\n")),
+        (status = 200, description = "The log. Of events and JSON lines, one is described.", content(
+            (LogEvent = "text/event-stream"),
             (LogLine = "application/x-ndjson"),
             (String = "text/plain", example = json!("==> osc-bsu: Launching the VM\n    osc-bsu: done\n")),
         )),
@@ -99,7 +131,7 @@ pub async fn logs(
     let pairs = pairs.only(&["follow", "after", "tail", "run"])?;
     let form = Form::wanted(&headers);
     let follow = pairs.flag("follow")?.unwrap_or(form == Form::Events);
-    let resumed = if form == Form::Events { last_event_id(&headers)? } else { None };
+    let resumed = last_event_id(&headers)?.filter(|_| form == Form::Events);
     let after = pairs.parsed::<i64>("after", "the number of a line")?;
     if after.is_some_and(|after| after < 0) {
         return Err(ApiError::parameter("after", "`after` must be the number of a line."));
@@ -244,8 +276,9 @@ fn plain(
             Some((Ok(Bytes::from(out)), (pieces, shutdown, false)))
         },
     );
-    // A piece of events alone is empty, which would end a chunked body.
-    let body = body.filter(|piece| std::future::ready(!matches!(piece, Ok(piece) if piece.is_empty())));
+    // A piece of events alone is empty, which would end a chunked body. Compression asks again after the end.
+    let body =
+        body.filter(|piece| std::future::ready(!matches!(piece, Ok(piece) if piece.is_empty()))).fuse();
     let mut response = Body::from_stream(body).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     if follow {

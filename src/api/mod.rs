@@ -234,6 +234,7 @@ pub fn openapi_yaml() -> String {
     let mut router = described().routes(routes!(builds::files::download)).routes(routes!(dashboard::index));
     let mut document = router.to_openapi();
     openapi::add_common_responses(&mut document);
+    openapi::sharpen_parameters(&mut document);
     document.to_yaml().expect("the document has a YAML form")
 }
 

@@ -7,15 +7,17 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::{
     OpenApi, ToSchema,
     openapi::{
-        ContentBuilder, Ref, RefOr, ResponseBuilder,
+        ContentBuilder, Ref, RefOr, ResponseBuilder, Schema, Type,
         content::Content,
-        path::Operation,
+        path::{Operation, Parameter, ParameterIn},
         response::Response as Described,
+        schema::SchemaType,
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
@@ -78,6 +80,7 @@ pub enum BuildRequestBody {
 
 /// A template with options beside it.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({
     "template": {
         "builders": [{
@@ -90,14 +93,14 @@ pub enum BuildRequestBody {
 }))]
 pub struct Envelope {
     /// A Packer JSON template as an object, or the text of a JSON or HCL2 template. Absent: the template is in the folder.
-    #[schema(value_type = Option<Object>)]
-    pub template: Option<Value>,
+    #[schema(required = false)]
+    pub template: TemplateOrText,
     /// With a folder: the path in it of the template, or of a folder of HCL2 files.
     pub template_path: Option<String>,
     /// Values of user variables, as with `-var`.
-    pub variables: Option<BTreeMap<String, String>>,
+    pub variables: Option<BTreeMap<String, Scalar>>,
     /// Variables of the client's environment: `PKR_VAR_…` for HCL2, and those that the template reads with `env`.
-    pub env: Option<BTreeMap<String, String>>,
+    pub env: Option<BTreeMap<String, Scalar>>,
     /// With a folder: the paths in it of files with variables, as with `-var-file`; later ones win.
     pub var_files: Option<Vec<String>>,
     /// Names of the runs to make.
@@ -123,11 +126,34 @@ pub struct Envelope {
     pub name: Option<String>,
 }
 
+/// A template as part of a JSON body.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum TemplateOrText {
+    /// A Packer JSON template.
+    #[schema(value_type = Object)]
+    Json(Value),
+    /// The text of a JSON or HCL2 template.
+    Text(String),
+}
+
+/// A text, or what is taken as one.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// As it is.
+    Text(String),
+    /// As it is written.
+    Number(f64),
+    /// `true` or `false`.
+    Bool(bool),
+}
+
 /// A Packer JSON template as it is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PackerTemplate {
     /// At least one.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Object>, min_items = 1)]
     pub builders: Vec<Value>,
     /// What happens inside the VM.
     #[schema(value_type = Option<Vec<Object>>)]
@@ -169,12 +195,52 @@ pub struct Archive(pub Vec<u8>);
 
 /// A request and a folder.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct MultipartBody {
     /// The JSON, as in an `application/json` body.
     pub request: BuildRequestBody,
     /// A tar or tar.gz of a folder.
     #[schema(value_type = Option<String>, format = Binary)]
     pub context: Option<Vec<u8>>,
+}
+
+/// A token to make. The server reads it field by field, so as to name every wrong one.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(title = "A token to make", example = json!({ "name": "ci", "role": "builder", "labels": { "team": "web" }, "max_builds": 4 }))]
+pub struct NewToken {
+    /// What it is called in lists and in the audit: letters, digits, `.`, `_` and `-`.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// It asks for builds with these builders only.
+    #[schema(min_items = 1)]
+    pub builders: Option<Vec<BuilderName>>,
+    /// Its builds name one of these stored sets of keys.
+    #[schema(min_items = 1, max_items = 32)]
+    pub credentials: Option<Vec<String>>,
+    /// Its builds get these labels, and it sees and acts on builds with all of them only.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// So many of its builds may be queued or running at once.
+    #[schema(minimum = 1)]
+    pub max_builds: Option<u32>,
+    /// When it ends to be valid, within ten years; absent: never.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A builder.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BuilderName {
+    /// An OMI of the VM's own disk.
+    OscBsu,
+    /// An OMI of another disk of the VM.
+    OscBsusurrogate,
+    /// An OMI without a VM.
+    OscChroot,
+    /// Volumes.
+    OscBsuvolume,
 }
 
 /// Adds to every operation the answers that any of them can give.
@@ -222,10 +288,49 @@ pub fn add_common_responses(document: &mut utoipa::openapi::OpenApi) {
     }
 }
 
+/// Says of every parameter what its type alone does not.
+pub fn sharpen_parameters(document: &mut utoipa::openapi::OpenApi) {
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
+        let parameters =
+            operations.into_iter().flatten().filter_map(|operation| operation.parameters.as_mut());
+        for parameter in parameters.flatten() {
+            if let RefOr::T(parameter) = parameter {
+                sharpen(parameter);
+            }
+        }
+    }
+}
+
+fn sharpen(parameter: &mut Parameter) {
+    let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema else { return };
+    // It is there or not; HTTP has no null.
+    if let SchemaType::Array(types) = &schema.schema_type
+        && let [one, Type::Null] | [Type::Null, one] = types.as_slice()
+    {
+        schema.schema_type = SchemaType::Type(one.clone());
+    }
+    if parameter.parameter_in != ParameterIn::Query {
+        return;
+    }
+    match &schema.schema_type {
+        // `?follow` is `?follow=true`.
+        SchemaType::Type(Type::Boolean) => {
+            let bare = [("allowEmptyValue", true)].into_iter().collect();
+            parameter.extensions.get_or_insert_default().merge(bare);
+        }
+        // No stored text holds a NUL character.
+        SchemaType::Type(Type::String) if schema.format.is_none() => {
+            schema.pattern.get_or_insert_with(|| r"^[^\u0000]*$".to_owned());
+        }
+        _ => {}
+    }
+}
+
 /// Shows the OpenAPI document.
 #[utoipa::path(
     get, path = "/openapi.yaml", operation_id = "openapi", tag = "operation",
-    responses((status = 200, description = "This document.", body = String, content_type = "application/yaml")),
+    responses((status = 200, description = "This document.", body = Object, content_type = "application/yaml")),
 )]
 pub async fn document() -> Response {
     ([(header::CONTENT_TYPE, "application/yaml")], super::openapi_yaml()).into_response()

@@ -61,7 +61,8 @@ fn respond_with(
         };
         Some((text, (frames, shutdown)))
     });
-    let body = Body::from_stream(greeting.chain(frames).map(|text| Ok::<_, Infallible>(Bytes::from(text))));
+    let body =
+        Body::from_stream(greeting.chain(frames).fuse().map(|text| Ok::<_, Infallible>(Bytes::from(text))));
     let mut response = body.into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     mark_streaming(&mut response);

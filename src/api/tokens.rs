@@ -109,7 +109,7 @@ pub struct Whoami {
 /// Makes a token. Its secret is in this answer and nowhere else.
 #[utoipa::path(
     post, path = "/tokens", operation_id = "create_token", tag = "access",
-    request_body(content = TokenSpec, description = "What it is called, and what it may do."),
+    request_body(content = super::openapi::NewToken, description = "What it is called, and what it may do."),
     responses(
         (status = 201, description = "The token is made.", body = NewTokenView),
         (status = 400, description = "The body is no JSON.", body = Problem, content_type = "application/problem+json"),
@@ -160,7 +160,7 @@ pub async fn list(State(state): State<AppState>, pairs: Pairs) -> Result<Json<To
 /// Revokes a token: at once, on every replica, also for streams that are open. Its builds go on.
 #[utoipa::path(
     delete, path = "/tokens/{name}", operation_id = "revoke_token", tag = "access",
-    params(("name" = String, Path, description = "The token's name.")),
+    params(("name" = String, Path, description = "The token's name.", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")),
     responses(
         (status = 200, description = "It is revoked.", body = TokenView),
         (status = 404, description = "There is no such token, or it is revoked already.", body = Problem, content_type = "application/problem+json"),

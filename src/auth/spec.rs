@@ -19,9 +19,8 @@ const TEXT: usize = 255;
 const LONGEST: TimeDelta = TimeDelta::days(3650);
 
 /// A token to make.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[schema(title = "A token to make", example = json!({ "name": "ci", "role": "builder", "labels": { "team": "web" }, "max_builds": 4 }))]
 pub struct TokenSpec {
     /// What it is called in lists and in the audit: letters, digits, `.`, `_` and `-`.
     pub name: String,

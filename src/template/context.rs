@@ -274,7 +274,7 @@ impl ContextFolder {
             if is_hcl2_path(path) {
                 Problem::new(422, "invalid_template", "The template is not valid", detail)
             } else {
-                Problem::new(400, "invalid_json", "Not valid JSON", detail)
+                Problem::new(422, "invalid_json", "Not valid JSON", detail)
             }
         })?;
         Ok((TemplateSource::Text(text), Some(path.to_owned())))

@@ -91,7 +91,7 @@ pub struct Parsed {
 /// Makes a plan of a request. `context` is the uploaded folder, in which every file that the template names must be.
 ///
 /// # Errors
-/// 400 `invalid_json` with line and column if the template's text is no JSON; 422 `invalid_template` with **all** that
+/// 422 `invalid_json` with line and column if the template's text is no JSON; 422 `invalid_template` with **all** that
 /// is wrong in `errors`; 422 `not_supported_yet` if all that is wrong is that fournil does not do it yet.
 pub fn parse(
     request: &BuildRequest,

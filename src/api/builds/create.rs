@@ -27,7 +27,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 #[utoipa::path(
     post, path = "/builds", operation_id = "create_build", tag = "builds",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. The same key with the same body answers the same build."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters. The same key with the same body answers the same build.",
+            pattern = "^[!-~]([ -~]{0,253}[!-~])?$"),
         ("template" = Option<String>, Query, description = "With an archive: the path in it of the template, or of a folder of HCL2 files."),
         ("only" = Option<String>, Query, description = "With an archive or an HCL2 template: names of the runs to make, separated by commas. `var.NAME`, `env.NAME`, `label.NAME`, `except`, `var_file`, `name`, `timeout` and `priority` are taken too. URLs end up in logs: secrets belong into the part `request` of a multipart form."),
     ),

@@ -29,7 +29,8 @@ const BREATH: Duration = Duration::from_millis(50);
     get, path = "/builds/{id}", operation_id = "get_build", tag = "builds",
     params(
         ("id" = BuildId, Path, description = "The build's id."),
-        ("wait" = Option<String>, Query, description = "How long to wait for a change, at most one minute.", example = "30s"),
+        ("wait" = Option<String>, Query, description = "How long to wait for a change, at most one minute: a duration, or a number of seconds.", example = "30s",
+            pattern = "^([0-9]+|([0-9]+([.][0-9]+)?(ms|us|µs|ns|h|m|s))+)$"),
         ("version" = Option<i64>, Query, description = "The version that is known; absent: that of `If-None-Match`, else the one at the time of the request."),
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer."),
     ),

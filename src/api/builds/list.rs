@@ -41,12 +41,14 @@ pub struct BuildList {
 #[utoipa::path(
     get, path = "/builds", operation_id = "list_builds", tag = "builds",
     params(
-        ("state" = Option<String>, Query, description = "Only builds in this state; several separated by commas, or repeated.", example = "queued,running"),
-        ("builder" = Option<String>, Query, description = "Only builds with a run of this builder; several separated by commas, or repeated.", example = "osc-bsu"),
-        ("label" = Option<String>, Query, description = "Only builds with this label, as `key=value`; repeated: with all of them.", example = "team=web"),
+        ("state" = Option<String>, Query, description = "Only builds in this state; several separated by commas, or repeated.", example = "queued,running",
+            pattern = "^((queued|running|succeeded|failed|cancelled)(,(queued|running|succeeded|failed|cancelled))*)?$"),
+        ("builder" = Option<String>, Query, description = "Only builds with a run of this builder; several separated by commas, or repeated.", example = "osc-bsu",
+            pattern = "^(osc-(bsu|bsusurrogate|chroot|bsuvolume)(,osc-(bsu|bsusurrogate|chroot|bsuvolume))*)?$"),
+        ("label" = Option<String>, Query, description = "Only builds with this label, as `key=value`; repeated: with all of them.", example = "team=web", pattern = r"^[^=\u0000]+=[^\u0000]*$"),
         ("name" = Option<String>, Query, description = "Only builds of exactly this name."),
-        ("created_after" = Option<String>, Query, description = "Only builds accepted after this moment (RFC 3339).", example = "2026-11-22T10:00:00Z"),
-        ("limit" = Option<i64>, Query, description = "How many, 1 to 200; 50 if nothing is said."),
+        ("created_after" = Option<DateTime<Utc>>, Query, description = "Only builds accepted after this moment (RFC 3339).", example = "2026-11-22T10:00:00Z"),
+        ("limit" = Option<i64>, Query, description = "How many, 1 to 200; 50 if nothing is said.", minimum = 1, maximum = 200),
         ("cursor" = Option<String>, Query, description = "`next` of the page before."),
     ),
     responses(

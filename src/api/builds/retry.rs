@@ -23,7 +23,7 @@ use crate::{
     post, path = "/builds/{id}/retry", operation_id = "retry_build", tag = "builds",
     params(
         ("id" = BuildId, Path, description = "The id of the build to repeat."),
-        ("Idempotency-Key" = Option<String>, Header, description = "As for `POST /builds`."),
+        ("Idempotency-Key" = Option<String>, Header, description = "As for `POST /builds`.", pattern = "^[!-~]([ -~]{0,253}[!-~])?$"),
     ),
     responses(
         (status = 202, description = "The new build is accepted; `retry_of` names the old one.", body = BuildView,

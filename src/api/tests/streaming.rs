@@ -1,5 +1,7 @@
 //! Logs and events.
 
+use std::io::Read;
+
 use super::*;
 use crate::store::builds::tests::{insert_build, set_run_state};
 
@@ -87,6 +89,8 @@ async fn a_bad_place_in_the_log_is_refused(pool: PgPool) {
     for id in ["x", "-1", "1.5", "99999999999999999999", "3", "+1", "1 2"] {
         api.get_with(&path, &[SSE, ("last-event-id", id)]).await.is_problem(400, "invalid_header");
     }
+    // Text has no use for it, but a wrong one is none there either.
+    api.get_with(&path, &[("last-event-id", "x")]).await.is_problem(400, "invalid_header");
     for query in [
         "after=x",
         "after=-1",
@@ -99,6 +103,27 @@ async fn a_bad_place_in_the_log_is_refused(pool: PgPool) {
         "lines=3",
     ] {
         api.get(&format!("{path}?{query}")).await.is_problem(400, "invalid_parameter");
+    }
+}
+
+#[sqlx::test(migrator = "crate::store::MIGRATOR")]
+async fn a_log_is_whole_when_it_is_compressed(pool: PgPool) {
+    let api = TestApi::start(pool);
+    let mut db = api.db().await;
+    let build = insert_build(&mut db, &["a"]).await;
+    let lines: Vec<String> = (0..100).map(|number| format!("line {number}")).collect();
+    write_lines(&mut db, build, "a", &lines.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    set_run_state(&mut db, build, "a", "succeeded").await;
+    drop(db);
+    let path = format!("/builds/{build}/logs");
+    let plain = api.get(&path).await;
+    assert_eq!(plain.text().lines().count(), 100);
+    for (query, expected) in [("", plain.text()), ("?tail=0", "")] {
+        let packed = api.get_with(&format!("{path}{query}"), &[("accept-encoding", "gzip")]).await;
+        assert_eq!(packed.header("content-encoding"), "gzip");
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(packed.body.as_ref()).read_to_string(&mut text).unwrap();
+        assert_eq!(text, expected);
     }
 }
 

@@ -104,7 +104,13 @@ fn root(request: &BuildRequest) -> Result<(Node, Option<&str>), Problem> {
         Ok(root) => Ok((root, Some(text))),
         Err(error) => {
             let mut problem = error.into_problem(text);
-            problem.errors.iter_mut().for_each(|error| error.file.clone_from(&request.template_path));
+            // The body itself could be read, or was no JSON to begin with.
+            problem.status = 422;
+            for error in &mut problem.errors {
+                error.pointer =
+                    request.option_pointer("/template").filter(|_| request.template_path.is_none());
+                error.file.clone_from(&request.template_path);
+            }
             Err(problem)
         }
     }

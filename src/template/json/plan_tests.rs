@@ -428,7 +428,10 @@ fn other_languages_and_broken_text_are_told_apart() {
         ("5", "invalid_template"),
         ("[]", "invalid_template"),
     ] {
-        assert_eq!(plan_error(&request(text)).code, code, "{text}");
+        let problem = plan_error(&request(text));
+        assert_eq!((problem.status, problem.code.as_str()), (422, code), "{text}");
+        let pointer = if code == "invalid_json" { "/template" } else { "" };
+        assert_eq!(problem.errors[0].pointer.as_deref(), Some(pointer), "{text}");
     }
     let problem = plan_error(&request("{\n  \"builders\": [\n  }\n"));
     assert_eq!((problem.errors[0].line, problem.errors[0].column), (Some(3), Some(3)));
