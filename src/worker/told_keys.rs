@@ -74,8 +74,8 @@ mod tests {
             let number = self.0.fetch_add(1, Ordering::SeqCst);
             let keys = KeyPair {
                 access_key: format!("ACCESS{number}"),
-                secret_key: format!("secret-of-{number}").into(),
-                session_token: (number > 0).then(|| format!("token-of-{number}").into()),
+                secret_key: ["aaaa1111bbbb", "cccc2222dddd"][number].into(),
+                session_token: (number > 0).then(|| "eeee3333ffff".into()),
             };
             async move { Ok(Arc::new(keys)) }.boxed()
         }
@@ -89,10 +89,10 @@ mod tests {
     async fn keys_are_redacted_from_when_they_are_first_used() {
         let redactor = Redactor::new(&[]);
         let keys = ToldKeys::new(Arc::new(Changing::default()), &redactor);
-        let text = "secret-of-0 secret-of-1 token-of-1 c2VjcmV0LW9mLTE=";
+        let text = "aaaa1111bbbb cccc2222dddd eeee3333ffff Y2NjYzIyMjJkZGRk";
         assert_eq!(redactor.redact(text), text);
         keys.current().await.unwrap();
-        assert_eq!(redactor.redact(text), "<sensitive> secret-of-1 token-of-1 c2VjcmV0LW9mLTE=");
+        assert_eq!(redactor.redact(text), "<sensitive> cccc2222dddd eeee3333ffff Y2NjYzIyMjJkZGRk");
         keys.current().await.unwrap();
         assert_eq!(redactor.redact(text), "<sensitive> <sensitive> <sensitive> <sensitive>");
         assert_eq!(keys.name(), "changing");
