@@ -4,7 +4,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{
-    body::{Body, Bytes},
+    body::Bytes,
     extract::{ConnectInfo, FromRequestParts, MatchedPath, RawPathParams, Request, State},
     http::{HeaderMap, Method, header, request::Parts},
     middleware::Next,
@@ -252,7 +252,7 @@ fn until_ended(response: Response, stay: Stay, slot: Slot) -> Response {
         };
         Some((piece, (body, stay, slot, is_over)))
     });
-    Response::from_parts(parts, Body::from_stream(pieces.fuse()))
+    Response::from_parts(parts, sse::body_of(pieces))
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

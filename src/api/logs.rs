@@ -4,7 +4,7 @@
 use std::io;
 
 use axum::{
-    body::{Body, Bytes},
+    body::Bytes,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -276,10 +276,9 @@ fn plain(
             Some((Ok(Bytes::from(out)), (pieces, shutdown, false)))
         },
     );
-    // A piece of events alone is empty, which would end a chunked body. Compression asks again after the end.
-    let body =
-        body.filter(|piece| std::future::ready(!matches!(piece, Ok(piece) if piece.is_empty()))).fuse();
-    let mut response = Body::from_stream(body).into_response();
+    // A piece of events alone is empty, which would end a chunked body.
+    let body = body.filter(|piece| std::future::ready(!matches!(piece, Ok(piece) if piece.is_empty())));
+    let mut response = sse::body_of(body).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     if follow {
         sse::mark_streaming(&mut response);

@@ -61,12 +61,18 @@ fn respond_with(
         };
         Some((text, (frames, shutdown)))
     });
-    let body =
-        Body::from_stream(greeting.chain(frames).fuse().map(|text| Ok::<_, Infallible>(Bytes::from(text))));
-    let mut response = body.into_response();
+    let pieces = greeting.chain(frames).map(|text| Ok::<_, Infallible>(Bytes::from(text)));
+    let mut response = body_of(pieces).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     mark_streaming(&mut response);
     response
+}
+
+/// A body of these pieces. Compression asks for more after the end, which a stream made by `unfold` answers with a panic.
+pub fn body_of<E: Into<axum::BoxError> + 'static>(
+    pieces: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+) -> Body {
+    Body::from_stream(pieces.fuse())
 }
 
 /// Keeps proxies and our own compression from holding parts of the response back.

@@ -12,7 +12,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::order::{Record, anchor, lock_file, record_file};
+use super::{
+    mount_table,
+    order::{Record, anchor, lock_file, record_file},
+};
 
 /// How long the kernel may take to end the processes of a cgroup.
 const CGROUP_PATIENCE: Duration = Duration::from_secs(10);
@@ -152,20 +155,17 @@ fn end_cgroup(cgroup: &Path) -> io::Result<()> {
 
 /// Where the cgroup of a cell would be: below that of this process, in the hierarchy of version 2.
 pub(super) fn cgroup_for(id: &str) -> io::Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let mounts = mount_table::parse(&fs::read_to_string("/proc/self/mountinfo")?);
     let mount = mounts
-        .lines()
-        .filter_map(|line| line.split_once(" - "))
-        .filter(|(_, kind)| kind.starts_with("cgroup2 "))
-        .filter_map(|(fields, _)| fields.split(' ').nth(4))
-        .next()
+        .into_iter()
+        .find(|mount| mount.kind == "cgroup2")
         .ok_or_else(|| io::Error::other("there is no cgroup version 2"))?;
     let own = fs::read_to_string("/proc/self/cgroup")?;
     let own = own
         .lines()
         .find_map(|line| line.strip_prefix("0::"))
         .ok_or_else(|| io::Error::other("there is no cgroup version 2"))?;
-    let parent = Path::new(mount).join(own.trim_start_matches('/'));
+    let parent = mount.target.join(own.trim_start_matches('/'));
     Ok(parent.join(format!("fournil-cell-{id}")))
 }
 

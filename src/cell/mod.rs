@@ -5,6 +5,7 @@
 mod error;
 mod inside;
 mod leftovers;
+mod mount_table;
 mod order;
 mod program;
 

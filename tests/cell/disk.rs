@@ -84,16 +84,20 @@ pub struct Mounted {
     pub id: String,
     /// Where the disk is mounted.
     pub path: PathBuf,
-    // Ends after the cell.
+    // These end after the cell.
     _disk: Disk,
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Mounted {
-    /// A disk that is mounted below `folder`, in which cells are noted too; `None` where that is not possible.
-    pub async fn new(folder: &Path) -> Option<Self> {
-        Self::at(folder, &folder.join("mnt/deep")).await
+    /// A disk that is mounted in a folder of its own; `None` where that is not possible.
+    pub async fn new() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Self::at(folder.path(), &folder.path().join("mnt/deep")).await?;
+        Some(Self { _folder: Some(folder), ..mounted })
     }
 
+    /// The same mounted at `path`; cells are noted in `folder`.
     pub async fn at(folder: &Path, path: &Path) -> Option<Self> {
         if host("id", &["-u"]) != "0" {
             println!("skipped: cells need root");
@@ -105,7 +109,7 @@ impl Mounted {
         let cell = Arc::new(Cell::start_with(program, &folder.join("cells"), &id).await.unwrap());
         cell.mount_root(&disk.device, path, &[]).await.unwrap();
         let chroot = Chroot::new(Arc::clone(&cell), None);
-        Some(Self { cell, chroot, id, path: path.to_owned(), _disk: disk })
+        Some(Self { cell, chroot, id, path: path.to_owned(), _disk: disk, _folder: None })
     }
 
     /// Runs a command in the image, which must succeed, and answers what it wrote.
@@ -120,6 +124,14 @@ impl Mounted {
     pub fn wrapped(&self, wrapper: &'static str) -> Chroot {
         let wrap: Wrap = Box::new(move |command| Ok(wrapper.replace("{}", command)));
         Chroot::new(Arc::clone(&self.cell), Some(wrap))
+    }
+
+    /// What a command writes that runs in the image as it is, and one that comes by way of a wrapper. Both must succeed.
+    pub async fn run_both_ways(&self, command: &str) -> [String; 2] {
+        let written = Written::default();
+        let exit = self.wrapped("{}").run(command, &written).await.unwrap();
+        assert_eq!(exit, Exit::Status(0), "{command}: {}", written.text());
+        [self.run(command).await, written.text()]
     }
 
     pub async fn upload(&self, path: &str) -> Result<(), String> {

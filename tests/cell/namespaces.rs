@@ -1,6 +1,6 @@
 //! What commands of an image have of the host, and what the host sees of them.
 
-use std::{os::fd::AsFd, sync::Arc, time::Duration};
+use std::{os::fd::AsFd, time::Duration};
 
 use fournil::communicator::{Communicator as _, Exit};
 
@@ -8,16 +8,11 @@ use crate::disk::{Mounted, Written, host};
 
 #[tokio::test]
 async fn the_hosts_name_and_message_queues_are_not_the_images() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(mounted) = Mounted::new(folder.path()).await else { return };
+    let Some(mounted) = Mounted::new().await else { return };
     mounted.cell.mount_inside("proc", "proc", "/proc").await.unwrap();
     let before = host("uname", &["-n"]);
-    for chroot in [&mounted.chroot, &mounted.wrapped("{}")] {
-        let written = Written::default();
-        let command =
-            "hostname of-the-image; hostname; readlink /proc/self/ns/ipc; readlink /proc/self/ns/uts";
-        assert_eq!(chroot.run(command, &written).await.unwrap(), Exit::Status(0));
-        let text = written.text();
+    let command = "hostname of-the-image; hostname; readlink /proc/self/ns/ipc; readlink /proc/self/ns/uts";
+    for text in mounted.run_both_ways(command).await {
         let mut lines = text.lines();
         assert_eq!(lines.next(), Some("of-the-image"), "{text}");
         for kind in ["ipc", "uts"] {
@@ -31,13 +26,9 @@ async fn the_hosts_name_and_message_queues_are_not_the_images() {
 
 #[tokio::test]
 async fn what_would_change_the_host_is_not_allowed() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(mounted) = Mounted::new(folder.path()).await else { return };
+    let Some(mounted) = Mounted::new().await else { return };
     mounted.cell.mount_inside("proc", "proc", "/proc").await.unwrap();
-    for chroot in [&mounted.chroot, &mounted.wrapped("{}")] {
-        let written = Written::default();
-        chroot.run("grep CapEff /proc/self/status", &written).await.unwrap();
-        let text = written.text();
+    for text in mounted.run_both_ways("grep CapEff /proc/self/status").await {
         let effective = u64::from_str_radix(text.split_whitespace().nth(1).unwrap(), 16).unwrap();
         let has = |number: u32| effective & (1 << number) != 0;
         // capability.h: NET_ADMIN, SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_BOOT, SYS_TIME.
@@ -57,12 +48,9 @@ async fn what_the_starter_left_open_is_not_open_in_the_image() {
     let secret = folder.path().join("of-the-starter");
     let open = std::fs::File::create(&secret).unwrap();
     rustix::io::fcntl_setfd(open.as_fd(), rustix::io::FdFlags::empty()).unwrap();
-    let Some(mounted) = Mounted::new(folder.path()).await else { return };
+    let Some(mounted) = Mounted::new().await else { return };
     mounted.cell.mount_inside("proc", "proc", "/proc").await.unwrap();
-    for chroot in [&mounted.chroot, &mounted.wrapped("{}")] {
-        let written = Written::default();
-        chroot.run("ls -l /proc/self/fd /proc/1/fd", &written).await.unwrap();
-        let text = written.text();
+    for text in mounted.run_both_ways("ls -l /proc/self/fd /proc/1/fd").await {
         assert!(text.contains(" 0 -> "), "{text}");
         assert!(!text.contains("of-the-starter"), "{text}");
     }
@@ -83,18 +71,8 @@ fn arguments() -> String {
 
 #[tokio::test]
 async fn the_text_of_a_command_is_not_an_argument_of_any_process() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(mounted) = Mounted::new(folder.path()).await else { return };
-    for wrapper in [None, Some("env A=b {}"), Some("sh -c {} || exit 9")] {
-        let chroot = wrapper.map_or_else(
-            || fournil::communicator::chroot::Chroot::new(Arc::clone(&mounted.cell), None),
-            |wrapper| mounted.wrapped(wrapper),
-        );
-        if wrapper.is_some_and(|wrapper| wrapper.starts_with("sh")) {
-            // One word list is not one word: such a wrapper is wrong, and says so by its status.
-            assert_ne!(chroot.run("true", &Written::default()).await.unwrap(), Exit::Status(0));
-            continue;
-        }
+    let Some(mounted) = Mounted::new().await else { return };
+    for chroot in [&mounted.chroot, &mounted.wrapped("env A=b {}")] {
         let written = Written::default();
         let command =
             "word=f00-secret; echo \"$word runs ${FOURNIL_COMMAND-unset}\"; while :; do sleep 1; done";
@@ -110,5 +88,8 @@ async fn the_text_of_a_command_is_not_an_argument_of_any_process() {
         };
         assert!(seen.contains("cell") && !seen.contains("f00-secret"), "{seen}");
     }
+    // One word list is not one word: such a wrapper is wrong, and says so by its status.
+    let wrong = mounted.wrapped("sh -c {} || exit 9");
+    assert_ne!(wrong.run("true", &Written::default()).await.unwrap(), Exit::Status(0));
     mounted.cell.release().await.unwrap();
 }

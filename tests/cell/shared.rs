@@ -36,7 +36,7 @@ fn cgroup(id: &str) -> Option<PathBuf> {
 #[tokio::test]
 async fn the_cgroup_goes_although_the_records_are_lost() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(mounted) = Mounted::new(folder.path()).await else { return };
+    let Some(mounted) = Mounted::at(folder.path(), &folder.path().join("mnt/deep")).await else { return };
     let Some(cgroup) = cgroup(&mounted.id) else {
         println!("skipped: no cgroup can be made here");
         return;
@@ -49,7 +49,7 @@ async fn the_cgroup_goes_although_the_records_are_lost() {
 #[tokio::test]
 async fn a_dropped_cell_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(mounted) = Mounted::new(folder.path()).await else { return };
+    let Some(mounted) = Mounted::at(folder.path(), &folder.path().join("mnt/deep")).await else { return };
     // What a shell gives to commands in the background is /dev/null.
     mounted.cell.mount_inside("bind", "/dev", "/dev").await.unwrap();
     let mark = format!("7{}", std::process::id());

@@ -10,8 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{mount_table::Mount, place::Doors};
-use crate::cell::CellError;
+use super::place::Doors;
+use crate::cell::{CellError, mount_table::Mount};
 
 /// The file of the anchor in which this is noted.
 const NOTE: &str = "mounts";
@@ -31,28 +31,30 @@ pub(super) struct Belongings {
 impl Belongings {
     /// What is noted; to begin with, what is mounted now.
     pub fn of(doors: &Doors) -> Result<Self, CellError> {
-        let failed = |error: io::Error| CellError::failed("read what is mounted in the image", error);
-        match fs::read(doors.place.anchor().join(NOTE)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::note(doors),
-            Err(error) => Err(failed(error)),
+        match Self::noted(doors)? {
+            Some(known) => Ok(known),
+            None => Self::note(doors),
         }
     }
 
     /// Notes what was mounted since the last time.
     pub fn note(doors: &Doors) -> Result<Self, CellError> {
-        let root = doors.root_path()?;
-        let failed = |error: io::Error| CellError::failed("note what is mounted in the image", error);
-        let note = doors.place.anchor().join(NOTE);
-        let mut known: Self = match fs::read(&note) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
-            Err(error) => return Err(failed(error)),
-        };
-        known.add(&doors.mounts()?, &root);
-        let text = serde_json::to_vec(&known).map_err(|error| failed(error.into()))?;
-        fs::write(note, text).map_err(failed)?;
+        let mut known = Self::noted(doors)?.unwrap_or_default();
+        known.add(&doors.mounts()?, &doors.root_path()?);
+        serde_json::to_vec(&known)
+            .map_err(io::Error::from)
+            .and_then(|text| fs::write(doors.place.anchor().join(NOTE), text))
+            .map_err(|error| CellError::failed("note what is mounted in the image", error))?;
         Ok(known)
+    }
+
+    fn noted(doors: &Doors) -> Result<Option<Self>, CellError> {
+        let read = match fs::read(doors.place.anchor().join(NOTE)) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        read.map_err(|error| CellError::failed("read what is mounted in the image", error))
     }
 
     /// Nothing is mounted any more.
@@ -97,7 +99,7 @@ impl Belongings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cell::inside::mount_table::parse;
+    use crate::cell::mount_table::parse;
 
     const TABLE: &str = "1 0 254:0 / / rw - ext4 /dev/vda rw\n2 1 0:5 / /dev rw - devtmpfs dev rw\n\
         3 1 0:30 / /proc rw - proc proc rw\n\

@@ -60,9 +60,7 @@ pub(super) fn on_host(doors: &Doors, command: &str, inside: Option<Inside>, sock
     let ticket = inside.map(|inside| Ticket::write(&doors.place.anchor(), inside)).transpose();
     let _ticket = ticket.map_err(failed)?;
     doors.enter_processes()?;
-    let mut shell = shell("/bin/sh", command);
-    let child =
-        shell.stdin(doors.null.try_clone().map_err(failed)?).process_group(0).spawn().map_err(failed)?;
+    let child = start(doors, command).map_err(failed)?;
     watch(doors, child, socket)
 }
 
@@ -91,8 +89,7 @@ pub(super) fn inside(doors: &Doors, command: &str, socket: &UnixStream) -> Answe
     doors.enter_image()?;
     prepare();
     doors.enter_processes_inside()?;
-    let null = doors.null.try_clone().map_err(no_shell)?;
-    let child = shell("/bin/sh", command).stdin(null).process_group(0).spawn().map_err(no_shell)?;
+    let child = start(doors, command).map_err(no_shell)?;
     watch(doors, child, socket)
 }
 
@@ -106,7 +103,7 @@ pub(super) fn enter(anchor: &Path, ticket: &str) -> ExitCode {
         place::enter_image(anchor)?;
         prepare();
         place::enter_processes(&processes)?;
-        shell("/bin/sh", &command).status().map_err(no_shell)
+        shell(&command).status().map_err(no_shell)
     })();
     match entered {
         Ok(status) => ExitCode::from(as_a_shell_says(status)),
@@ -142,10 +139,15 @@ fn prepare() {
     }
 }
 
+/// Starts that shell in a process group of its own, with nothing to read.
+fn start(doors: &Doors, command: &str) -> io::Result<Child> {
+    shell(command).stdin(doors.null.try_clone()?).process_group(0).spawn()
+}
+
 /// A shell that runs `command` as `sh -c` does. The text comes in its environment, which only root can read, and not as an
 /// argument, which everybody on the host sees; the command itself does not find it there.
-fn shell(shell: &str, command: &str) -> Command {
-    let mut shell = Command::new(shell);
+fn shell(command: &str) -> Command {
+    let mut shell = Command::new("/bin/sh");
     shell
         .args(["-c", "eval \"unset FOURNIL_COMMAND; $FOURNIL_COMMAND\""])
         .env_clear()

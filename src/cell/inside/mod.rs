@@ -23,7 +23,6 @@ mod copies;
 mod files;
 mod init;
 mod keep;
-mod mount_table;
 mod mounts;
 mod place;
 mod release;

@@ -18,12 +18,12 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::{
-    belongings::Belongings,
+use super::{belongings::Belongings, root::Root};
+use crate::cell::{
+    CellError,
     mount_table::{self, Mount},
-    root::Root,
+    order::Place,
 };
-use crate::cell::{CellError, order::Place};
 
 /// Tells which process holds the image's mounts.
 const HOLDER: &str = "image";
