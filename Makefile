@@ -1,6 +1,6 @@
 # `make demo` shows a bake, `make test` runs all tests; both install what they need.
 SHELL := /bin/bash
-.PHONY: demo test test-boot chaos check bench openapi
+.PHONY: demo test test-boot chaos check deny bench openapi
 
 demo:
 	@scripts/demo
@@ -16,9 +16,13 @@ test-boot:
 chaos:
 	@scripts/chaos
 
-# Formatting, lints, documentation and, if cargo-deny is there, licences.
+# Formatting, lints, documentation, licences.
 check:
 	@scripts/check
+
+# Licences, sources and, where their database can be reached, advisories of the dependencies.
+deny:
+	@scripts/deny
 
 # The measurements of docs/performance.md.
 bench:
