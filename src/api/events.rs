@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 use utoipa::ToSchema;
 
-use super::{AppState, auth::Caller, extract::Pairs, problem::ApiError, sse};
+use super::{AppState, auth::Caller, event_id, extract::Pairs, problem::ApiError, sse};
 use crate::{
     domain::Problem,
     logs::Wake,
@@ -82,13 +82,8 @@ pub async fn events(
     pairs.only(&[])?;
     // Subscribed before the first look, so that nothing falls between.
     let wake = state.hub.subscribe_all();
-    let place = match headers.get("last-event-id").filter(|id| !id.is_empty()) {
-        Some(id) => {
-            id.to_str().ok().and_then(|id| id.parse().ok()).ok_or_else(|| ApiError::InvalidHeader {
-                name: "Last-Event-ID",
-                detail: "must be the `id` of an event of this stream".to_owned(),
-            })?
-        }
+    let place = match event_id::place(&headers)? {
+        Some(place) => place,
         None => feed::end(&mut *state.store.acquire().await?).await?,
     };
     Ok(sse::respond(

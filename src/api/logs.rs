@@ -16,7 +16,7 @@ use tracing::warn;
 use utoipa::ToSchema;
 
 use super::{
-    AppState,
+    AppState, event_id,
     extract::{BuildPath, Pairs, preference},
     problem::ApiError,
     sse,
@@ -131,7 +131,7 @@ pub async fn logs(
     let pairs = pairs.only(&["follow", "after", "tail", "run"])?;
     let form = Form::wanted(&headers);
     let follow = pairs.flag("follow")?.unwrap_or(form == Form::Events);
-    let resumed = last_event_id(&headers)?.filter(|_| form == Form::Events);
+    let resumed = event_id::log_line(&headers)?.filter(|_| form == Form::Events);
     let after = pairs.parsed::<i64>("after", "the number of a line")?;
     if after.is_some_and(|after| after < 0) {
         return Err(ApiError::parameter("after", "`after` must be the number of a line."));
@@ -170,20 +170,6 @@ pub async fn logs(
         Form::Events => sse::respond(events(&state, id, stream), state.draining.clone()),
         Form::JsonLines => plain(&state, stream, follow, NDJSON, json_line),
         Form::Text => plain(&state, stream, follow, "text/plain; charset=utf-8", text_line),
-    })
-}
-
-/// The line behind which an `EventSource` resumes.
-fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, ApiError> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
-    let text = value.to_str().unwrap_or("?").trim();
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).map(Some).ok_or_else(|| ApiError::InvalidHeader {
-        name: "Last-Event-ID",
-        detail: "must be the `id` of an event of this build's log".to_owned(),
     })
 }
 

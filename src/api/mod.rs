@@ -8,6 +8,7 @@ pub mod clock;
 pub mod credentials;
 pub mod dashboard;
 mod edge;
+pub mod event_id;
 pub mod events;
 mod extract;
 pub mod health;
@@ -234,7 +235,7 @@ pub fn openapi_yaml() -> String {
     let mut router = described().routes(routes!(builds::files::download)).routes(routes!(dashboard::index));
     let mut document = router.to_openapi();
     openapi::add_common_responses(&mut document);
-    openapi::sharpen_parameters(&mut document);
+    openapi::sharpen_requests(&mut document);
     document.to_yaml().expect("the document has a YAML form")
 }
 

@@ -288,17 +288,33 @@ pub fn add_common_responses(document: &mut utoipa::openapi::OpenApi) {
     }
 }
 
-/// Says of every parameter what its type alone does not.
-pub fn sharpen_parameters(document: &mut utoipa::openapi::OpenApi) {
+/// Says of every parameter and every body what its type alone does not.
+pub fn sharpen_requests(document: &mut utoipa::openapi::OpenApi) {
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
-        let parameters =
-            operations.into_iter().flatten().filter_map(|operation| operation.parameters.as_mut());
-        for parameter in parameters.flatten() {
-            if let RefOr::T(parameter) = parameter {
-                sharpen(parameter);
+        for operation in operations.into_iter().flatten() {
+            for parameter in operation.parameters.iter_mut().flatten() {
+                if let RefOr::T(parameter) = parameter {
+                    sharpen(parameter);
+                }
+            }
+            let Some(RefOr::T(body)) = &mut operation.request_body else { continue };
+            for content in body.content.values_mut() {
+                if let RefOr::T(content) = content {
+                    content.schema.as_mut().map(without_null);
+                }
             }
         }
+    }
+}
+
+/// A body that may be left out is there or not; `null` is none.
+fn without_null(schema: &mut RefOr<Schema>) {
+    if let RefOr::T(Schema::OneOf(choice)) = schema
+        && let [body, RefOr::T(Schema::Object(null))] = choice.items.as_slice()
+        && null.schema_type == SchemaType::Type(Type::Null)
+    {
+        *schema = body.clone();
     }
 }
 

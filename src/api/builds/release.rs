@@ -37,7 +37,7 @@ pub struct ReleaseRequest {
 #[utoipa::path(
     post, path = "/builds/{id}/release", operation_id = "release_build", tag = "builds",
     params(("id" = BuildId, Path, description = "The build's id.")),
-    request_body(content = ReleaseRequest, description = "How they go on; may be left out."),
+    request_body(content = Option<ReleaseRequest>, description = "How they go on; may be left out."),
     responses(
         (status = 202, description = "The held runs go on.", body = BuildView),
         (status = 400, description = "The body is no JSON.", body = Problem, content_type = "application/problem+json"),

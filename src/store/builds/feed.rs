@@ -29,13 +29,16 @@ impl FromStr for Place {
     type Err = InvalidPlace;
 
     fn from_str(text: &str) -> Result<Self, InvalidPlace> {
-        let number = |text: &str| text.parse::<i64>().ok().filter(|number| *number >= 0);
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = |text: &str| text.parse::<i64>().ok().filter(|_| digits(text));
+        // An id has several spellings; only this one is ours.
+        let is_build = |text: &&str| text.len() == 32 && !text.bytes().any(|byte| byte.is_ascii_uppercase());
         let mut parts = text.splitn(3, '-');
         let mut part = || parts.next().ok_or(InvalidPlace);
         Ok(Self {
             transaction: number(part()?).ok_or(InvalidPlace)?,
             version: number(part()?).ok_or(InvalidPlace)?,
-            build: part()?.parse().map_err(|_| InvalidPlace)?,
+            build: part().ok().filter(is_build).and_then(|text| text.parse().ok()).ok_or(InvalidPlace)?,
         })
     }
 }
