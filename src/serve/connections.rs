@@ -15,11 +15,16 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 /// How long a client may take to send the head of a request, and to send the next one on the same connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client may take nothing of what it is sent, with its buffers and ours full. A stream that has nothing to say
+/// is not meant.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The most headers that are read at all. The API refuses fewer, and says so; beyond this there is a bare 431.
 const MOST_HEADERS: usize = 128;
@@ -35,14 +40,27 @@ const AFTER_ERROR: Duration = Duration::from_millis(200);
 
 /// Serves until `closing`, then lets requests that are under way end.
 pub async fn serve(listener: TcpListener, router: Router, closing: CancellationToken) {
-    serve_with(listener, router, closing, HEAD_TIMEOUT, CONNECTIONS).await;
+    serve_with(listener, router, closing, Patience::default(), CONNECTIONS).await;
+}
+
+/// How long clients are waited for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    head: Duration,
+    stall: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: HEAD_TIMEOUT, stall: STALL_TIMEOUT }
+    }
 }
 
 async fn serve_with(
     listener: TcpListener,
     router: Router,
     closing: CancellationToken,
-    head_timeout: Duration,
+    patience: Patience,
     connections: usize,
 ) {
     let places = Arc::new(Semaphore::new(connections));
@@ -64,7 +82,7 @@ async fn serve_with(
                 continue;
             }
         };
-        tasks.spawn(talk(stream, peer, place, router.clone(), closing.clone(), head_timeout));
+        tasks.spawn(talk(stream, peer, place, router.clone(), closing.clone(), patience));
     }
     drop(listener);
     tasks.close();
@@ -86,10 +104,12 @@ async fn talk(
     _place: OwnedSemaphorePermit,
     router: Router,
     closing: CancellationToken,
-    head_timeout: Duration,
+    patience: Patience,
 ) {
     // Events are small and must leave at once.
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(patience.stall));
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -97,10 +117,10 @@ async fn talk(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
+        .header_read_timeout(patience.head)
         .max_headers(MOST_HEADERS)
         .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -125,12 +145,13 @@ mod tests {
     use super::*;
     use crate::testing::PATIENCE;
 
-    async fn start(head_timeout: Duration, connections: usize) -> (SocketAddr, CancellationToken) {
+    async fn start(head: Duration, connections: usize) -> (SocketAddr, CancellationToken) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let (address, closing) = (listener.local_addr().unwrap(), CancellationToken::new());
         let router = Router::new()
             .route("/", get(async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string()));
-        tokio::spawn(serve_with(listener, router, closing.clone(), head_timeout, connections));
+        let patience = Patience { head, stall: PATIENCE };
+        tokio::spawn(serve_with(listener, router, closing.clone(), patience, connections));
         (address, closing)
     }
 
@@ -179,6 +200,27 @@ mod tests {
         });
         drop(first);
         assert!(second.await.unwrap().starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_let_go() {
+        let endless = get(async || {
+            let pieces =
+                futures::stream::repeat_with(|| Ok::<_, io::Error>(bytes::Bytes::from(vec![b'x'; 65536])));
+            Body::from_stream(pieces)
+        });
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let patience = Patience { head: PATIENCE, stall: Duration::from_millis(50) };
+        let router = Router::new().route("/", endless).route("/next", get(async || "next"));
+        // There is one place, so that the next client is answered when the first is gone.
+        tokio::spawn(serve_with(listener, router, CancellationToken::new(), patience, 1));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        let next =
+            timeout(PATIENCE, ask(address, "GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        assert!(next.await.expect("the first is let go").ends_with("next"));
     }
 
     #[tokio::test]
