@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, Validation, errors::ErrorKind};
 use reqwest::Url;
 use serde_json::{Map, Value};
 
-use self::keys::{Keys, Usable};
+use self::keys::{Ages, Keys, Usable};
 use super::{AccessError, Limits, Principal, Role, Who};
 
 /// How far the provider's clock and ours may be apart.
@@ -67,7 +67,11 @@ impl Oidc {
     /// Checks against this provider. Does not ask it yet.
     #[must_use]
     pub fn new(settings: OidcSettings) -> Self {
-        let keys = Keys::new(settings.issuer.clone(), settings.pause);
+        Self::with_ages(settings, Ages::default())
+    }
+
+    fn with_ages(settings: OidcSettings, ages: Ages) -> Self {
+        let keys = Keys::new(settings.issuer.clone(), settings.pause, ages);
         Self { settings, keys }
     }
 

@@ -221,6 +221,38 @@ async fn a_new_key_is_fetched_and_an_unknown_one_not_over_and_over() {
 }
 
 #[tokio::test]
+async fn a_key_that_was_withdrawn_is_forgotten_when_the_keys_are_not_fresh() {
+    let (old, new) = (Key::new(Algorithm::EdDSA, "old"), Key::new(Algorithm::EdDSA, "new"));
+    for fresh in [Duration::ZERO, Duration::from_secs(3600)] {
+        let server = provider(&[&old]).await;
+        let ages = Ages { fresh, ..Ages::default() };
+        let oidc = Oidc::with_ages(settings(&server.uri()), ages);
+        let jwt = old.sign(&claims(&server));
+        assert!(oidc.check(&jwt).await.is_ok());
+        publish(&server, &[&new]).await;
+        assert_eq!(oidc.check(&jwt).await.is_ok(), !fresh.is_zero());
+    }
+}
+
+#[tokio::test]
+async fn keys_that_are_too_old_are_not_used_while_the_provider_is_away() {
+    let key = Key::new(Algorithm::EdDSA, "ed");
+    for stale in [Duration::ZERO, Duration::from_secs(3600)] {
+        let server = provider(&[&key]).await;
+        let ages = Ages { fresh: Duration::ZERO, stale };
+        let oidc = Oidc::with_ages(settings(&server.uri()), ages);
+        let jwt = key.sign(&claims(&server));
+        // Too old as soon as they are there, these are of no use at all.
+        assert_eq!(oidc.check(&jwt).await.is_ok(), !stale.is_zero());
+        server.reset().await;
+        match oidc.check(&jwt).await {
+            Ok(_) => assert!(!stale.is_zero()),
+            Err(error) => assert!(stale.is_zero() && error.problem().code == "oidc_provider_away", "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_provider_that_misbehaves_lets_nobody_in() {
     let key = Key::new(Algorithm::EdDSA, "ed");
     let server = provider(&[&key]).await;

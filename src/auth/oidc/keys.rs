@@ -28,11 +28,20 @@ const MOST_KEYS: usize = 64;
 /// How long the provider may take for one document.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// After this time the keys are read again, so that one that was withdrawn is forgotten.
-const FRESH: Duration = Duration::from_secs(3600);
+/// How old keys may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ages {
+    /// After this time they are read again, so that one that was withdrawn is forgotten.
+    pub fresh: Duration,
+    /// So long they are used while the provider is away.
+    pub stale: Duration,
+}
 
-/// So long keys are used while the provider is away.
-const STALE: Duration = Duration::from_secs(24 * 3600);
+impl Default for Ages {
+    fn default() -> Self {
+        Self { fresh: Duration::from_secs(3600), stale: Duration::from_secs(24 * 3600) }
+    }
+}
 
 /// The longest pause after a failure.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
@@ -55,6 +64,7 @@ pub enum Usable {
 pub struct Keys {
     issuer: String,
     pause: Duration,
+    ages: Ages,
     known: RwLock<Option<Known>>,
     /// When they may be asked for again; held while they are, so that one request asks for all.
     again: Mutex<Option<Instant>>,
@@ -86,21 +96,21 @@ struct KeySet {
 
 impl Keys {
     /// None yet.
-    pub fn new(issuer: String, pause: Duration) -> Self {
-        Self { issuer, pause, known: RwLock::default(), again: Mutex::default() }
+    pub fn new(issuer: String, pause: Duration, ages: Ages) -> Self {
+        Self { issuer, pause, ages, known: RwLock::default(), again: Mutex::default() }
     }
 
     /// The key of this id for this algorithm. Asks the provider if it is not known.
     pub async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Usable, AccessError> {
         let (found, age) = self.look(id, algorithm).await;
-        let is_fresh = age.is_some_and(|age| age < FRESH);
+        let is_fresh = age.is_some_and(|age| age < self.ages.fresh);
         if is_fresh && !matches!(found, Usable::Unknown) {
             return Ok(found);
         }
         let failed = self.refresh().await.err();
         let (found, age) = self.look(id, algorithm).await;
         match (age, failed) {
-            (Some(age), _) if age < STALE => Ok(found),
+            (Some(age), _) if age < self.ages.stale => Ok(found),
             (_, Some(error)) => Err(AccessError::ProviderAway(error)),
             (_, None) => Err(AccessError::ProviderAway("the last try is too short ago".into())),
         }
