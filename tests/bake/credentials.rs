@@ -1,15 +1,9 @@
 //! Where keys come from: stored sets, the VM's role; and the master key that guards what is stored.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::{io::AsyncReadExt, net::TcpListener};
-use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::path};
 
 use crate::{
     app::{TestApp, accepted, eventually, id_of, is_final},
@@ -74,41 +68,41 @@ async fn a_set_that_is_removed_while_a_build_waits_is_told(_: PgPoolOptions, dat
     .await;
 }
 
+/// What the metadata service hands out for the role now.
+async fn role_keys(app: &TestApp) -> Value {
+    let url = format!("{}/latest/meta-data/iam/security-credentials/baker", app.sandbox.url);
+    reqwest::get(url).await.unwrap().json().await.unwrap()
+}
+
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn a_build_uses_the_role_of_the_vm_whose_keys_are_renewed_meanwhile(
+async fn a_build_uses_the_role_of_the_vm_whose_keys_expire_meanwhile(
     _: PgPoolOptions,
     database: PgConnectOptions,
 ) {
-    const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
-    let metadata = MockServer::start().await;
-    let list = ResponseTemplate::new(200).set_body_string("baker");
-    Mock::given(path(ROLES)).respond_with(list).mount(&metadata).await;
-    let fetched = Arc::new(AtomicUsize::new(0));
-    let count = fetched.clone();
-    Mock::given(path(format!("{ROLES}baker")))
-        .respond_with(move |_: &Request| {
-            count.fetch_add(1, Ordering::SeqCst);
-            // They are half over at once, so that each second asks for others.
-            let end = chrono::Utc::now() + chrono::TimeDelta::seconds(2);
-            ResponseTemplate::new(200).set_body_json(json!({ "Code": "Success", "AccessKeyId": ACCESS_KEY,
-                "SecretAccessKey": SECRET_KEY, "Token": "the-token", "Expiration": end }))
-        })
-        .mount(&metadata)
-        .await;
-    let url = metadata.uri();
-    let environment = [NO_KEYS[0], NO_KEYS[1], ("FOURNIL_METADATA_URL", url.as_str())];
-    let app = TestApp::start(database, Machines::None, &environment).await;
-    // Held in the cloud until the keys of its start have been replaced more than once.
+    if !Machines::ThisOneWithARole.are_possible() {
+        println!("skipped: to be a VM of the sandbox needs root");
+        return;
+    }
+    let app = TestApp::start(database, Machines::ThisOneWithARole, &NO_KEYS).await;
+    app.sandbox.post("quirks", json!({ "role_token_required": true })).await;
+    // Held in the cloud until the keys of its start are good for nothing.
     app.sandbox.fault(json!({ "action": "CreateImage", "hold": true })).await;
     let build = app.post_build(&json!({ "template": bake("role") })).await;
     app.sandbox.until_held().await;
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let first = role_keys(&app).await;
+    let expires: chrono::DateTime<chrono::Utc> = first["Expiration"].as_str().unwrap().parse().unwrap();
+    eventually("the first keys have expired", || async { chrono::Utc::now() > expires }).await;
     app.sandbox.clear_faults().await;
     let build = app.wait_build(&build).await;
     app.succeeded(&build).await;
     let log = app.log(id_of(&build)).await;
     assert!(log.contains("keys from the role `baker` of this VM"), "{log}");
-    assert!(fetched.load(Ordering::SeqCst) >= 2, "the keys were renewed");
+    let second = role_keys(&app).await;
+    assert_ne!(first["AccessKeyId"], second["AccessKeyId"], "the keys were renewed");
+    for secret in [&first["SecretAccessKey"], &first["Token"], &second["SecretAccessKey"], &second["Token"]] {
+        let secret = secret.as_str().unwrap();
+        assert!(!log.contains(secret) && !build.to_string().contains(secret), "{log}");
+    }
 }
 
 #[sqlx::test(migrator = "fournil::store::MIGRATOR")]
@@ -251,4 +245,33 @@ async fn the_proxy_of_the_environment_is_used() {
     let _ = sweeping.kill();
     let _ = sweeping.wait();
     assert_eq!(asked, "CONNECT api.nowhere.invalid:443 HTTP/1.1");
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn hosts_of_no_proxy_are_asked_directly_unless_the_proxy_is_in_the_settings(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
+    let app = TestApp::without_machines(database).await;
+    // Nobody listens there.
+    let proxy = "http://127.0.0.1:1";
+    let usual = [
+        ("OSC_ACCESS_KEY", ACCESS_KEY),
+        ("OSC_SECRET_KEY", SECRET_KEY),
+        ("OSC_ENDPOINT_API", app.sandbox.url.as_str()),
+        ("HTTP_PROXY", proxy),
+    ];
+    let sweep = async |other: &[(&str, &str)]| {
+        let variables: Vec<_> = usual.iter().chain(other).copied().collect();
+        let mut command = fournil(&variables);
+        let data = tempfile::tempdir().unwrap();
+        command.args(["sweep", "--without-ledger", "--data-dir"]).arg(data.path());
+        run(command, "").await
+    };
+    let output = sweep(&[("NO_PROXY", "localhost,127.0.0.1")]).await;
+    assert!(output.status.success(), "{}", printed(&output));
+    for other in [[].as_slice(), &[("NO_PROXY", "127.0.0.1"), ("FOURNIL_OAPI_PROXY", proxy)]] {
+        let output = sweep(other).await;
+        assert!(!output.status.success(), "{other:?}: {}", printed(&output));
+    }
 }

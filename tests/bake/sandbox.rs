@@ -30,6 +30,8 @@ pub enum Machines {
     NamespacesAndPcs,
     /// Namespaces, and the machine that the test runs on; among the official images is one with partitions.
     NamespacesAndThisOne,
+    /// The machine that the test runs on, with a role; the others are states only.
+    ThisOneWithARole,
 }
 
 impl Machines {
@@ -54,17 +56,19 @@ impl Sandbox {
         assert!(program.exists(), "{} is missing: run `cargo build --workspace` first", program.display());
         let images: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandbox-images");
         let backend = match machines {
-            Machines::None => "none",
+            Machines::None | Machines::ThisOneWithARole => "none",
             Machines::Namespaces | Machines::NamespacesAndThisOne => "ns",
             Machines::NamespacesAndPcs => "ns,qemu",
         };
         let seeds = match machines {
             Machines::NamespacesAndPcs => "tiny,debian",
             Machines::NamespacesAndThisOne => "tiny,tiny-disk",
-            Machines::None | Machines::Namespaces => "tiny",
+            Machines::None | Machines::Namespaces | Machines::ThisOneWithARole => "tiny",
         };
         let this_one: &[&str] = match machines {
             Machines::NamespacesAndPcs | Machines::NamespacesAndThisOne => &["--host-vm"],
+            // Renewed after 10 s, refused after 15.
+            Machines::ThisOneWithARole => &["--host-vm", "--role", "baker", "--role-lifetime", "15s"],
             Machines::None | Machines::Namespaces => &[],
         };
         let mut child = Command::new("setpriv")
