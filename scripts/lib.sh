@@ -32,3 +32,12 @@ forget_the_environment() {
         case $name in OSC_* | OUTSCALE_* | FOURNIL_* | DATABASE_URL) unset "$name" ;; esac
     done < <(env)
 }
+
+# A folder of Python packages as a list says, made anew when the list changes.
+need_venv() {
+    local venv=$1 requirements=$2
+    if cmp -s "$requirements" "$venv/requirements.txt"; then return; fi
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements"
+    cp "$requirements" "$venv/requirements.txt"
+}
