@@ -1,30 +1,19 @@
 //! Canaries: a different one in every place where a secret can stand. After builds that succeed and that fail, none can be
 //! read anywhere, in any spelling: database, logs, answers, metrics, files, command lines.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::Path,
-    process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fs, path::Path, process::Command, sync::Arc};
 
-use base64::{
-    Engine,
-    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
-};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::{
-    app::{TestApp, eventually, id_of, is_final},
-    sandbox::{ACCESS_KEY, SECRET_KEY},
+    app::{TestApp, accepted, eventually, id_of, is_final},
+    canary_search::{Canaries, Watch},
+    credentials::role_keys,
+    sandbox::{ACCESS_KEY, Machines, SECRET_KEY},
     served::{Served, printed, run},
-    template::{builder, tar_gz, template, with},
+    template::{builder, chroot, copy_system, surrogate, tar_gz, template, volumes, with},
 };
 
 /// 32 bytes.
@@ -41,115 +30,8 @@ const UPLOADED: &str = "canary-of-an-uploaded-file-0009";
 const LOCAL: &str = "canary-of-an-hcl-local-0010";
 const VAR_FILE: &str = "canary-of-a-variable-file-0011";
 const PROXY: &str = "canary-of-the-proxy-0012";
-
-/// How a secret may be written: all of it that does not depend on what stands around it.
-fn spellings(secret: &str) -> BTreeSet<Vec<u8>> {
-    let percent = |kept: &str| -> String {
-        let encode = |byte: u8| match char::from(byte) {
-            char if char.is_ascii_alphanumeric() || kept.contains(char) => char.to_string(),
-            _ => format!("%{byte:02X}"),
-        };
-        secret.bytes().map(encode).collect()
-    };
-    let json = serde_json::to_string(secret).unwrap();
-    let mut all = BTreeSet::from([
-        secret.to_owned(),
-        hex::encode(secret),
-        hex::encode_upper(secret),
-        json.trim_matches('"').to_owned(),
-        serde_json::to_string(&json).unwrap().trim_matches('"').to_owned(),
-        percent("-_.~"),
-        percent(""),
-        percent("-_.~").replace("%20", "+"),
-        secret.replace('\'', "'\\''"),
-        secret.replace('&', "&amp;").replace('"', "&quot;"),
-    ]);
-    for offset in 0..3 {
-        let bytes = [&b"xx"[..offset], secret.as_bytes()].concat();
-        let (begin, end) = ((offset * 8).div_ceil(6), bytes.len() * 8 / 6);
-        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
-            all.insert(engine.encode(&bytes)[begin..end].to_owned());
-        }
-    }
-    all.into_iter().map(String::into_bytes).collect()
-}
-
-struct Canaries(Vec<(String, aho_corasick::AhoCorasick)>);
-
-impl Canaries {
-    fn new(secrets: &[&str]) -> Self {
-        let search = |secret: &&str| {
-            let search = aho_corasick::AhoCorasick::new(spellings(secret)).unwrap();
-            ((*secret).to_owned(), search)
-        };
-        Self(secrets.iter().map(search).collect())
-    }
-
-    fn check(&self, place: &str, bytes: &[u8]) {
-        for (secret, search) in &self.0 {
-            if let Some(found) = search.find(bytes) {
-                let around = &bytes[found.start().saturating_sub(200)..(found.end() + 100).min(bytes.len())];
-                panic!("`{secret}` is in {place}: {}", String::from_utf8_lossy(around));
-            }
-        }
-    }
-
-    fn check_files(&self, folder: &Path) {
-        for entry in fs::read_dir(folder).unwrap().flatten() {
-            if entry.file_type().unwrap().is_dir() {
-                self.check_files(&entry.path());
-            } else {
-                self.check(&entry.path().display().to_string(), &fs::read(entry.path()).unwrap());
-            }
-        }
-    }
-
-    /// Everything in the database as it would be dumped, and each value of bytes for itself.
-    async fn check_database(&self, pool: &sqlx::PgPool) {
-        let columns: Vec<(String, String, String)> = sqlx::query_as(
-            "SELECT table_name::text, column_name::text, data_type::text FROM information_schema.columns
-             WHERE table_schema = 'public'",
-        )
-        .fetch_all(pool)
-        .await
-        .unwrap();
-        assert!(columns.len() > 50, "the tables are there");
-        for (table, column, kind) in columns {
-            let value =
-                if kind == "bytea" { column.clone() } else { format!("convert_to({column}::text, 'UTF8')") };
-            let query =
-                sqlx::AssertSqlSafe(format!("SELECT {value} FROM {table} WHERE {column} IS NOT NULL"));
-            let values: Vec<Vec<u8>> = sqlx::query_scalar(query).fetch_all(pool).await.unwrap();
-            for value in values {
-                self.check(&format!("{table}.{column}"), &value);
-            }
-        }
-    }
-}
-
-/// Looks at the command lines of all processes until it is told to stop.
-fn watch_processes(canaries: Arc<Canaries>, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<u64> {
-    std::thread::spawn(move || {
-        let mut seen = 0;
-        while !stop.load(Ordering::Relaxed) {
-            for entry in fs::read_dir("/proc").unwrap().flatten() {
-                // Our own test has none on it; what the sandbox runs inside its VMs belongs to the VM.
-                let is_ours = fs::read_to_string(entry.path().join("status")).is_ok_and(|status| {
-                    status
-                        .lines()
-                        .find(|line| line.starts_with("NSpid:"))
-                        .is_some_and(|line| line.split_whitespace().count() == 2)
-                });
-                if let (true, Ok(line)) = (is_ours, fs::read(entry.path().join("cmdline"))) {
-                    canaries.check("a command line", &line);
-                    seen += 1;
-                }
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        seen
-    })
-}
+const EVERYWHERE: &str = "canary/of all \"builders\"&it's+0013";
+const API_TOKEN: &str = "canary-of-an-administrators-token-0014";
 
 /// The line of a PEM that is most of its secret.
 fn core_of(pem: &str) -> String {
@@ -191,6 +73,23 @@ async fn ended(served: &Served, build: &str) -> Value {
     };
     eventually("the build has ended", || async { is_final(&get().await) }).await;
     get().await
+}
+
+/// What the server answers at these paths, in every form that it has.
+async fn check_answers(served: &Served, canaries: &Canaries, paths: &[String]) {
+    for path in paths {
+        for accept in ["application/json", "text/event-stream", "application/x-ndjson", "text/plain"] {
+            let answer = served.request(Method::GET, path).header("accept", accept).send().await.unwrap();
+            canaries.check(path, &answer.bytes().await.unwrap());
+        }
+    }
+}
+
+/// Everything that is told of a build.
+fn paths_of(build: &str) -> impl Iterator<Item = String> {
+    ["", "/steps", "/resources", "/artifacts", "/template", "/manifest", "/logs?follow=false", "/files"]
+        .map(|below| format!("/builds/{build}{below}"))
+        .into_iter()
 }
 
 const HCL: &str = r#"
@@ -269,8 +168,7 @@ async fn no_canary_sings(_: PgPoolOptions, database: PgConnectOptions) {
         &set_core,
     ];
     let canaries = Arc::new(Canaries::new(&secrets));
-    let stop = Arc::new(AtomicBool::new(false));
-    let watching = watch_processes(canaries.clone(), stop.clone());
+    let watch = Watch::start(canaries.clone());
 
     let proxy = format!("http://me:{PROXY}@127.0.0.1:1");
     let variables = [
@@ -368,18 +266,11 @@ async fn no_canary_sings(_: PgPoolOptions, database: PgConnectOptions) {
         let log = log.text().await.unwrap();
         assert_eq!(ended["state"], *state, "{ended:#}\n{log}");
         assert!(*state == "failed" || log.contains("says <sensitive> <sensitive>"), "{log}");
-        for below in ["", "/steps", "/resources", "/artifacts", "/template", "/manifest", "/logs", "/files"] {
-            paths.push(format!("/builds/{build}{below}"));
-        }
+        paths.extend(paths_of(build));
         outputs.push(run(served.command(&["logs", build], &[]), "").await);
         outputs.push(run(served.command(&["show", build, "--json"], &[]), "").await);
     }
-    for path in paths {
-        for accept in ["application/json", "text/event-stream", "application/x-ndjson", "text/plain"] {
-            let answer = served.request(Method::GET, &path).header("accept", accept).send().await.unwrap();
-            canaries.check(&path, &answer.bytes().await.unwrap());
-        }
-    }
+    check_answers(&served, &canaries, &paths).await;
     for output in &outputs {
         canaries.check("the output of a command", printed(output).as_bytes());
     }
@@ -387,16 +278,131 @@ async fn no_canary_sings(_: PgPoolOptions, database: PgConnectOptions) {
         served.destroy(build).await;
     }
     canaries.check_database(&served.pool).await;
-    stop.store(true, Ordering::Relaxed);
-    let seen = watching.join().expect("no canary is in a command line");
-    assert!(seen > 100, "{seen}");
+    watch.end();
     let log = fs::read_to_string(served.log_path()).unwrap();
     assert!(log.contains("DEBUG") && log.contains("CreateVms"), "the log is a log");
     let (_, data) = served.end().await;
     canaries.check_files(data.path());
-    // That nothing was found means something only if it would be found.
-    for (secret, search) in &canaries.0 {
-        assert!(search.is_match(format!("x{secret}").as_bytes()));
-        assert!(search.is_match(STANDARD_NO_PAD.encode(format!("x{secret}x")).as_bytes()));
+    canaries.would_be_found();
+}
+
+/// A build whose every place for commands has the variable `everywhere` in it.
+fn everywhere(builder: Value, provisioners: Value) -> Value {
+    let mut all = template(builder, provisioners);
+    all["variables"] = json!({ "everywhere": "" });
+    all["sensitive-variables"] = json!(["everywhere"]);
+    let local = json!({ "type": "shell-local", "env": { "SECRET": "{{user `everywhere`}}" },
+        "inline": ["echo post-processed $SECRET", "cat > /dev/null <<'END'\n{{user `everywhere`}}\nEND"] });
+    let manifest = json!({ "type": "manifest", "custom_data": { "secret": "{{user `everywhere`}}" } });
+    all["post-processors"] = json!([[local, manifest]]);
+    json!({ "template": all, "variables": { "everywhere": EVERYWHERE } })
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn no_canary_sings_in_other_builders_on_the_host_and_while_a_vm_is_held(
+    _: PgPoolOptions,
+    database: PgConnectOptions,
+) {
+    let machines = Machines::ThisOneWithARoleAndNamespaces;
+    if !machines.are_possible() {
+        println!("skipped: VMs of namespaces and chroots need root");
+        return;
     }
+    let app = TestApp::start(database, machines, &[]).await;
+    let canaries = Arc::new(Canaries::new(&[EVERYWHERE, API_TOKEN]));
+    let watch = Watch::start(canaries.clone());
+    let master = hex::encode(MASTER_KEY);
+    let served = Served::start(
+        &app,
+        &[
+            ("FOURNIL_MASTER_KEY", master.as_str()),
+            ("FOURNIL_BOOTSTRAP_TOKEN", API_TOKEN),
+            ("FOURNIL_CAPABILITIES", "shell-local,chroot"),
+            ("FOURNIL_METADATA_URL", app.sandbox.url.as_str()),
+            ("OSC_ENDPOINT_API", app.sandbox.url.as_str()),
+            ("OSC_REGION", "eu-west-2"),
+            ("FOURNIL_OAPI_POLL_INTERVAL", "20ms"),
+            ("FOURNIL_OAPI_SETTLE", "1s"),
+            ("RUST_LOG", "debug,mio=info,polling=info"),
+        ],
+    )
+    .await;
+    let first = role_keys(&app).await;
+
+    let secret = "{{user `everywhere`}}";
+    let env = json!([format!("SECRET={secret}")]);
+    let told = json!({ "type": "shell", "environment_vars": env, "inline": ["echo provisioned $SECRET", "printf %s \"$SECRET\" | base64"] });
+    let quietly = format!("cat > /dev/null <<'END'\n{secret}\nEND");
+    let in_chroot = with(
+        chroot("canaries-chroot"),
+        json!({ "pre_mount_commands": [quietly], "post_mount_commands": [format!("cat <<'END'\n{secret}\nEND")] }),
+    );
+    let local = json!({ "type": "shell-local", "environment_vars": env, "inline": ["echo provisioned $SECRET", quietly] });
+    let data = json!([{ "device_name": "/dev/xvdf", "volume_size": 1, "snapshot_volume": true }]);
+    let surrogate = with(surrogate("canaries-surrogate"), json!({ "user_data": secret }));
+    let held = builder("canaries-held");
+    let fails = json!({ "type": "shell", "environment_vars": env, "inline": ["echo provisioned $SECRET >&2", "exit 9"] });
+    let mut ids = Vec::new();
+    for (request, state) in [
+        (everywhere(in_chroot, json!([told])), "succeeded"),
+        (everywhere(surrogate, json!([told, copy_system()])), "succeeded"),
+        (everywhere(volumes(data), json!([told, local])), "succeeded"),
+        (with(everywhere(held, json!([fails])), json!({ "on_error": "hold" })), "failed"),
+    ] {
+        let answer = served.request(Method::POST, "/builds").json(&request).send().await.unwrap();
+        ids.push((accepted(answer).await, state));
+    }
+    let mut paths: Vec<String> =
+        ["/builds", "/workers", "/metrics", "/tokens", "/audit", "/whoami"].map(str::to_owned).into();
+    for (id, state) in &ids {
+        let is_held = |build: &Value| build["runs"][0]["held"].is_object();
+        eventually("it has ended or is held", || async {
+            let build = served.build(id).await;
+            is_final(&build) || is_held(&build)
+        })
+        .await;
+        paths.extend(paths_of(id));
+        if *state == "failed" {
+            assert!(is_held(&served.build(id).await));
+            check_answers(&served, &canaries, &paths).await;
+            canaries.check_database(&served.pool).await;
+            let release = served.request(Method::POST, &format!("/builds/{id}/release"));
+            assert_eq!(release.send().await.unwrap().status(), 202);
+        }
+        let build = ended(&served, id).await;
+        let log = served.request(Method::GET, &format!("/builds/{id}/logs")).send().await.unwrap();
+        let log = log.text().await.unwrap();
+        assert_eq!(build["state"], *state, "{build:#}\n{log}");
+        assert!(log.contains("keys from the role `baker`"), "{log}");
+        assert!(log.contains("provisioned <sensitive>"), "{log}");
+        assert!(*state == "failed" || log.contains("post-processed <sensitive>"), "{log}");
+        if *state == "succeeded" {
+            let run = build["runs"][0]["name"].as_str().unwrap();
+            let path = format!("/builds/{id}/files/{run}/packer-manifest.json");
+            let manifest = served.request(Method::GET, &path).send().await.unwrap();
+            assert_eq!(manifest.status(), 200, "{path}");
+            paths.push(path);
+        }
+    }
+    // Of the role's keys those are secret that it has had, with their tokens.
+    let second = role_keys(&app).await;
+    let mut secrets = vec![EVERYWHERE, API_TOKEN];
+    for keys in [&first, &second] {
+        secrets.extend(["SecretAccessKey", "Token"].map(|name| keys[name].as_str().unwrap()));
+    }
+    let all = Canaries::new(&secrets);
+    check_answers(&served, &all, &paths).await;
+    let listing = run(served.command(&["token", "list", "--all"], &[("FOURNIL_TOKEN", API_TOKEN)]), "").await;
+    assert!(listing.status.success() && printed(&listing).contains("bootstrap"), "{}", printed(&listing));
+    all.check("the list of tokens", printed(&listing).as_bytes());
+    for (id, _) in &ids {
+        served.destroy(id).await;
+    }
+    all.check_database(&served.pool).await;
+    watch.end();
+    let log = fs::read_to_string(served.log_path()).unwrap();
+    assert!(log.contains("DEBUG") && log.contains("CreateVms"), "the log is a log");
+    let (_, data) = served.end().await;
+    all.check_files(data.path());
+    all.would_be_found();
 }

@@ -69,7 +69,7 @@ async fn a_set_that_is_removed_while_a_build_waits_is_told(_: PgPoolOptions, dat
 }
 
 /// What the metadata service hands out for the role now.
-async fn role_keys(app: &TestApp) -> Value {
+pub async fn role_keys(app: &TestApp) -> Value {
     let url = format!("{}/latest/meta-data/iam/security-credentials/baker", app.sandbox.url);
     reqwest::get(url).await.unwrap().json().await.unwrap()
 }
@@ -183,40 +183,72 @@ async fn the_master_key_is_changed_beside_a_running_server(_: PgPoolOptions, dat
     }
 }
 
-#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
-async fn a_master_key_in_a_file_is_replaced(_: PgPoolOptions, database: PgConnectOptions) {
-    let app = TestApp::without_machines(database).await;
+/// A data folder with a master key in its file.
+fn data_with_key() -> tempfile::TempDir {
     let data = tempfile::tempdir().unwrap();
     let file = data.path().join("master.key");
     std::fs::write(&file, "0123456789abcdef".repeat(4)).unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let variables = [("OSC_ENDPOINT_API", app.sandbox.url.as_str())];
-    let served = Served::start_in(&app, data, &variables).await;
+    data
+}
+
+/// Replaces the key of [`data_with_key`].
+async fn replace_the_key_in_the_file(served: Served, variables: &[(&str, &str)]) -> Served {
     let arguments = ["credentials", "set", "prod", "--access-key", ACCESS_KEY, "--region", "eu-west-2"];
     let output = run(served.command(&arguments, &[]), SECRET_KEY).await;
     assert!(output.status.success(), "{}", printed(&output));
-    let rotate = |served: &Served, flag: &str| {
-        let mut command = fournil(&[("DATABASE_URL", &served.database)]);
-        command.args(["rotate-key", flag, "--data-dir"]).arg(served.data.path());
-        run(command, "")
-    };
-    let output = rotate(&served, "--new-key").await;
+    let output = run(served.beside(&["rotate-key", "--new-key"], &[]), "").await;
     assert_eq!(output.status.code(), Some(3), "{}", printed(&output));
     assert!(printed(&output).contains("restart it"), "{}", printed(&output));
     bake_with_set(&served, "under-the-old-key").await;
-    let served = served.restart(&variables).await;
-    let output = rotate(&served, "--drop-old").await;
+    let served = served.restart(variables).await;
+    let output = run(served.beside(&["rotate-key", "--drop-old"], &[]), "").await;
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     assert!(printed(&output).contains("removed 1 old keys"), "{}", printed(&output));
-    let served = served.restart(&variables).await;
+    let served = served.restart(variables).await;
     bake_with_set(&served, "under-the-new-key").await;
     let key = std::fs::read_to_string(served.data.path().join("master.key")).unwrap();
     assert!(!key.contains("0123456789abcdef") && key.lines().count() == 1);
+    served
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn a_master_key_in_a_file_is_replaced(_: PgPoolOptions, database: PgConnectOptions) {
+    let app = TestApp::without_machines(database).await;
+    let variables = [("OSC_ENDPOINT_API", app.sandbox.url.as_str())];
+    let served = Served::start_in(&app, data_with_key(), &variables).await;
+    let served = replace_the_key_in_the_file(served, &variables).await;
     // A key of the environment has no file to be changed.
-    let mut command = fournil(&[("DATABASE_URL", &served.database), ("FOURNIL_MASTER_KEY", key.trim())]);
-    command.args(["rotate-key", "--new-key", "--data-dir"]).arg(served.data.path());
-    let output = run(command, "").await;
+    let key = std::fs::read_to_string(served.data.path().join("master.key")).unwrap();
+    let variables = [("FOURNIL_MASTER_KEY", key.trim())];
+    let output = run(served.beside(&["rotate-key", "--new-key"], &variables), "").await;
     assert!(printed(&output).contains("FOURNIL_MASTER_KEY is set"), "{}", printed(&output));
+    served.end().await;
+}
+
+#[sqlx::test(migrator = "fournil::store::MIGRATOR")]
+async fn a_master_key_beside_an_embedded_database_is_replaced(_: PgPoolOptions, database: PgConnectOptions) {
+    let app = TestApp::without_machines(database).await;
+    let variables = [("OSC_ENDPOINT_API", app.sandbox.url.as_str())];
+    let served = Served::embedded(data_with_key(), &variables).await;
+    let served = replace_the_key_in_the_file(served, &variables).await;
+    // Also when no server runs: the command starts the database itself, and stops it.
+    let (_, data) = served.end().await;
+    let rotate = |flag: &str| {
+        let mut command = fournil(&[]);
+        command.args(["rotate-key", flag, "--data-dir"]).arg(data.path());
+        run(command, "")
+    };
+    let before = std::fs::read_to_string(data.path().join("master.key")).unwrap();
+    let output = rotate("--new-key").await;
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    let output = rotate("--drop-old").await;
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    assert!(!data.path().join("postgres/cluster/postmaster.pid").exists(), "it still runs");
+    let after = std::fs::read_to_string(data.path().join("master.key")).unwrap();
+    assert!(after.lines().count() == 1 && after.trim() != before.trim());
+    let served = Served::embedded(data, &variables).await;
+    bake_with_set(&served, "under-the-third-key").await;
     served.end().await;
 }
 

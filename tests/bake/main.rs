@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "nobody uses a test")]
 
 mod app;
+mod canary_search;
 mod machine;
 mod sandbox;
 mod served;

@@ -32,6 +32,8 @@ pub enum Machines {
     NamespacesAndThisOne,
     /// The machine that the test runs on, with a role; the others are states only.
     ThisOneWithARole,
+    /// The same with others in namespaces; among the official images is one with partitions.
+    ThisOneWithARoleAndNamespaces,
 }
 
 impl Machines {
@@ -57,18 +59,22 @@ impl Sandbox {
         let images: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandbox-images");
         let backend = match machines {
             Machines::None | Machines::ThisOneWithARole => "none",
-            Machines::Namespaces | Machines::NamespacesAndThisOne => "ns",
+            Machines::Namespaces
+            | Machines::NamespacesAndThisOne
+            | Machines::ThisOneWithARoleAndNamespaces => "ns",
             Machines::NamespacesAndPcs => "ns,qemu",
         };
         let seeds = match machines {
             Machines::NamespacesAndPcs => "tiny,debian",
-            Machines::NamespacesAndThisOne => "tiny,tiny-disk",
+            Machines::NamespacesAndThisOne | Machines::ThisOneWithARoleAndNamespaces => "tiny,tiny-disk",
             Machines::None | Machines::Namespaces | Machines::ThisOneWithARole => "tiny",
         };
         let this_one: &[&str] = match machines {
             Machines::NamespacesAndPcs | Machines::NamespacesAndThisOne => &["--host-vm"],
             // Renewed after 10 s, refused after 15.
-            Machines::ThisOneWithARole => &["--host-vm", "--role", "baker", "--role-lifetime", "15s"],
+            Machines::ThisOneWithARole | Machines::ThisOneWithARoleAndNamespaces => {
+                &["--host-vm", "--role", "baker", "--role-lifetime", "15s"]
+            }
             Machines::None | Machines::Namespaces => &[],
         };
         let mut child = Command::new("setpriv")

@@ -8,6 +8,7 @@ use std::{
     sync::Mutex,
 };
 
+use fournil::embedded_postgres;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
@@ -50,6 +51,10 @@ pub struct Served {
     pub database: String,
     pub pool: PgPool,
     pub data: tempfile::TempDir,
+    /// Whether it runs the database itself.
+    is_embedded: bool,
+    /// What every request brings, if it was started with a token.
+    token: Option<String>,
 }
 
 impl Served {
@@ -64,12 +69,17 @@ impl Served {
         sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&app.pool).await.unwrap();
         let server = std::env::var("DATABASE_URL").expect("DATABASE_URL");
         let (server, _) = server.rsplit_once('/').unwrap();
-        Self::on(format!("{server}/{name}"), data, variables).await
+        Self::on(Some(format!("{server}/{name}")), data, variables).await
     }
 
-    async fn on(database: String, data: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
+    /// With an embedded database in this folder.
+    pub async fn embedded(data: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
+        Self::on(None, data, variables).await
+    }
+
+    async fn on(database: Option<String>, data: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
         let mut command = fournil(variables);
-        command.env("DATABASE_URL", &database);
+        command.envs(database.iter().map(|url| ("DATABASE_URL", url)));
         command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path());
         let log = File::options().create(true).append(true).open(data.path().join("served.log")).unwrap();
         let before = log.metadata().unwrap().len();
@@ -82,15 +92,20 @@ impl Served {
         let Some(address) = address(&path, before) else {
             panic!("fournil does not start: {}", std::fs::read_to_string(&path).unwrap())
         };
+        let is_embedded = database.is_none();
+        let database = database.or_else(|| embedded_postgres::url_of_running(data.path())).unwrap();
         let pool = PgPoolOptions::new().max_connections(2).connect(&database).await.unwrap();
         let child = child.into_inner().unwrap();
-        Self { child, url: format!("http://{address}"), database, pool, data }
+        let token = variables.iter().find(|(name, _)| *name == "FOURNIL_BOOTSTRAP_TOKEN");
+        let token = token.map(|(_, token)| (*token).to_owned());
+        Self { child, url: format!("http://{address}"), database, pool, data, is_embedded, token }
     }
 
     /// The same again, with other variables, after a good end.
     pub async fn restart(self, variables: &[(&str, &str)]) -> Self {
+        let is_embedded = self.is_embedded;
         let (database, data) = self.end().await;
-        Self::on(database, data, variables).await
+        Self::on(Some(database).filter(|_| !is_embedded), data, variables).await
     }
 
     /// SIGTERM; answers the database and the data folder.
@@ -104,7 +119,11 @@ impl Served {
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        reqwest::Client::new().request(method, format!("{}{path}", self.url))
+        let request = reqwest::Client::new().request(method, format!("{}{path}", self.url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// The build as it is.
@@ -124,6 +143,14 @@ impl Served {
 
     pub fn log_path(&self) -> PathBuf {
         self.data.path().join("served.log")
+    }
+
+    /// A command beside the server, on its data folder and its database.
+    pub fn beside(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+        let mut command = fournil(variables);
+        command.envs((!self.is_embedded).then_some(("DATABASE_URL", &self.database)));
+        command.args(arguments).arg("--data-dir").arg(self.data.path());
+        command
     }
 
     /// A command that asks this server.

@@ -140,6 +140,13 @@ impl Shelf for OfRun<'_> {
         nth: usize,
     ) -> Result<Result<Vec<u8>, String>, StepError> {
         let cx = self.cx;
+        // Unlike files that the template's own scripts write, this one is ours, so no secret may be in it.
+        let shown = |text: &String| cx.log.redactor().redact(text).into_owned();
+        let mut entry = entry.clone();
+        for (name, value) in std::mem::take(&mut entry.custom_data).into_iter().flatten() {
+            entry.custom_data.get_or_insert_default().insert(shown(&name), shown(&value));
+        }
+        let entry = &entry;
         durable!(cx, |db| async {
             guard(db, &cx.lease).await?;
             // Runs that end at the same moment add to the manifest one after the other.
