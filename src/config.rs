@@ -320,7 +320,10 @@ impl Settings {
         Ok(self.parsed(name, parse_all)?.unwrap_or_default())
     }
 
-    fn bounded(&self, name: &str, default: usize, least: usize, most: usize) -> Result<usize, ConfigError> {
+    fn bounded<T>(&self, name: &str, default: T, least: T, most: T) -> Result<T, ConfigError>
+    where
+        T: FromStr + PartialOrd + Copy + std::fmt::Display,
+    {
         let parse = |text: &str| {
             let number = text.parse().ok().filter(|number| (least..=most).contains(number));
             number.ok_or_else(|| format!("`{text}` is no whole number from {least} to {most}"))

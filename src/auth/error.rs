@@ -48,16 +48,21 @@ pub enum AccessError {
     /// A limit of the token forbids it.
     #[error(transparent)]
     Limit(#[from] LimitError),
-    /// Too many of the token's builds have not ended.
-    #[error("The token `{name}` may have {limit} builds queued or running at once, and has {open}.")]
+    /// Too many of the principal's builds have not ended.
+    #[error("`{name}` may have {limit} builds queued or running at once, and has {open}.")]
     TooManyBuilds {
-        /// The token.
+        /// Who it is.
         name: String,
         /// How many it may have.
         limit: u32,
         /// How many it has.
         open: i64,
     },
+    /// Too many builds of everybody have not ended.
+    #[error(
+        "{0} builds are queued or running, the most that this server takes; wait for one to end, or cancel some."
+    )]
+    QueueFull(u32),
     /// Too many streams are open.
     #[error(
         "{} open, the most that {}; close one, or try again later.",
@@ -72,7 +77,7 @@ pub enum AccessError {
     ),
 }
 
-/// How long to wait for one of the own builds to end.
+/// How long to wait for a build to end.
 const BUILDS_RETRY: Duration = Duration::from_secs(30);
 
 /// How long to wait for a stream to end.
@@ -102,6 +107,7 @@ impl AccessError {
             Self::Role { .. } => new(403, "role_too_low", "Your role does not allow this"),
             Self::Limit(_) => new(403, "token_limit", "A limit of the token forbids this"),
             Self::TooManyBuilds { .. } => new(429, "too_many_builds", "Too many builds at once").retryable(),
+            Self::QueueFull(_) => new(429, "queue_full", "The queue is full").retryable(),
             Self::TooManyStreams(..) => new(429, "too_many_streams", "Too many streams are open").retryable(),
         }
     }
@@ -111,7 +117,7 @@ impl AccessError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyFailures(wait) => Some(*wait),
-            Self::TooManyBuilds { .. } => Some(BUILDS_RETRY),
+            Self::TooManyBuilds { .. } | Self::QueueFull(_) => Some(BUILDS_RETRY),
             Self::TooManyStreams(..) => Some(STREAMS_RETRY),
             Self::ProviderAway(_) => Some(PROVIDER_RETRY),
             _ => None,

@@ -47,6 +47,10 @@ pub struct AuthSettings {
     pub streams: usize,
     /// The same for one token or OpenID subject.
     pub streams_each: usize,
+    /// Builds that may be queued or running at once.
+    pub builds: u32,
+    /// The same for one OpenID subject, or a token without a limit of its own.
+    pub builds_each: u32,
     /// The OpenID provider.
     pub oidc: Option<OidcSettings>,
 }
@@ -59,6 +63,8 @@ impl Default for AuthSettings {
             trusted_proxies: Vec::new(),
             streams: 2000,
             streams_each: 200,
+            builds: 10_000,
+            builds_each: 1000,
             oidc: None,
         }
     }

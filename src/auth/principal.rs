@@ -37,6 +37,18 @@ pub enum Who {
     },
 }
 
+impl Who {
+    /// What they are called. No token can be called like the others.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Local => "local".to_owned(),
+            Self::Token { name, .. } => name.clone(),
+            Self::Oidc { subject } => format!("oidc:{subject}"),
+        }
+    }
+}
+
 impl Principal {
     /// Whoever is on this machine while there are no tokens.
     #[must_use]
@@ -44,14 +56,10 @@ impl Principal {
         Self { who: Who::Local, role: Role::Admin, limits: Limits::default(), until: None }
     }
 
-    /// What they are called in the audit and as `created_by`. No token can be called like the others.
+    /// What they are called in the audit and as `created_by`, see [`Who::name`].
     #[must_use]
     pub fn name(&self) -> String {
-        match &self.who {
-            Who::Local => "local".to_owned(),
-            Who::Token { name, .. } => name.clone(),
-            Who::Oidc { subject } => format!("oidc:{subject}"),
-        }
+        self.who.name()
     }
 
     /// The token, if it is one.

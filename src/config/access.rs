@@ -15,6 +15,8 @@ pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("metrics_open", "FOURNIL_METRICS_OPEN"),
     ("limits.streams", "FOURNIL_LIMITS_STREAMS"),
     ("limits.streams_each", "FOURNIL_LIMITS_STREAMS_EACH"),
+    ("limits.builds", "FOURNIL_LIMITS_BUILDS"),
+    ("limits.builds_each", "FOURNIL_LIMITS_BUILDS_EACH"),
     ("oidc.issuer", "FOURNIL_OIDC_ISSUER"),
     ("oidc.audience", "FOURNIL_OIDC_AUDIENCE"),
     ("oidc.role_claim", "FOURNIL_OIDC_ROLE_CLAIM"),
@@ -31,6 +33,8 @@ impl Settings {
             trusted_proxies: self.list("trusted_proxies", |text| text.parse::<Network>())?,
             streams: self.bounded("limits.streams", usual.streams, 1, 100_000)?,
             streams_each: self.bounded("limits.streams_each", usual.streams_each, 1, 100_000)?,
+            builds: self.bounded("limits.builds", usual.builds, 1, 1_000_000)?,
+            builds_each: self.bounded("limits.builds_each", usual.builds_each, 1, 1_000_000)?,
             oidc: self.oidc()?,
         })
     }
@@ -149,12 +153,15 @@ mod tests {
             ("FOURNIL_HOSTS", "Bakery.example.com"),
             ("FOURNIL_LIMITS_STREAMS", "10"),
             ("FOURNIL_LIMITS_STREAMS_EACH", "2"),
+            ("FOURNIL_LIMITS_BUILDS", "7"),
+            ("FOURNIL_LIMITS_BUILDS_EACH", "3"),
         ]);
         let config = config.unwrap();
         assert_eq!(config.hosts, ["bakery.example.com"]);
         assert!(config.access.metrics_open);
         assert_eq!(config.access.trusted_proxies.len(), 2);
         assert_eq!((config.access.streams, config.access.streams_each), (10, 2));
+        assert_eq!((config.access.builds, config.access.builds_each), (7, 3));
         for pair in [
             ("FOURNIL_TRUSTED_PROXIES", "proxy"),
             ("FOURNIL_METRICS_OPEN", "maybe"),

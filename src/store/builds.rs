@@ -2,6 +2,7 @@
 //! readers see of them is in [`read`]; who may work on a run is the queue's affair.
 
 pub mod feed;
+pub mod open;
 pub mod read;
 pub mod totals;
 

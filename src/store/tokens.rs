@@ -196,24 +196,6 @@ pub async fn not_revoked(db: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Uuid
         .await?)
 }
 
-/// How many builds of a token have not ended. Until the transaction ends, nobody else counts the same, so that a limit that
-/// is checked and then used up holds.
-///
-/// # Errors
-/// The database is away.
-pub async fn open_builds(db: &mut PgConnection, id: Uuid) -> Result<i64, StoreError> {
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('token ' || $1::text, 9))")
-        .bind(id)
-        .execute(&mut *db)
-        .await?;
-    Ok(sqlx::query_scalar(
-        "SELECT count(*) FROM builds WHERE token_id = $1 AND state IN ('queued', 'running')",
-    )
-    .bind(id)
-    .fetch_one(db)
-    .await?)
-}
-
 async fn notify(db: &mut PgConnection, id: Uuid) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_notify($1, $2)").bind(TOKEN_CHANNEL).bind(id.to_string()).execute(db).await?;
     Ok(())

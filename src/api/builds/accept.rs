@@ -10,12 +10,12 @@ use sqlx::{PgConnection, PgPool};
 use super::{intake::Understood, view::BuildView};
 use crate::{
     api::{AppState, auth::Caller, problem::ApiError},
-    auth::{AccessError, Limits, limits::LimitError},
+    auth::{AccessError, Limits, Principal, Who, limits::LimitError},
     domain::{BuildId, Problem, RunId, RunPlan, problem::FieldProblem},
     store::{
         audit::Entry,
         builds::{self, NewBuild, NewRun, PLAN_COLUMN, REQUEST_COLUMN},
-        contexts, credential_sets, idempotency, tokens,
+        contexts, credential_sets, idempotency,
     },
     template::{self, BuildRequest, ContextFolder, ParseContext, Parsed},
 };
@@ -194,13 +194,7 @@ pub async fn accept(
             return Ok(Accepted { build, replayed: true });
         }
     }
-    if let (Some(limit), Some(token)) = (caller.principal.limits.max_builds, caller.principal.token_id()) {
-        let open = tokens::open_builds(&mut transaction, token).await?;
-        if open >= i64::from(limit) {
-            let name = caller.actor.principal.clone();
-            return Err(AccessError::TooManyBuilds { name, limit, open }.into());
-        }
-    }
+    find_room(state, &caller.principal, &mut transaction).await?;
     let context = match &archive {
         Some(archive) => Some(contexts::insert(&mut transaction, &state.vault, archive, now).await?),
         None => None,
@@ -234,6 +228,22 @@ pub async fn accept(
     transaction.commit().await?;
     tracing::info!(build.id = %id, runs = runs.len(), "build {id} is accepted");
     Ok(Accepted { build: row.into(), replayed: false })
+}
+
+/// Whether there is room for one more build. Without tokens everybody is the same principal, and only the whole counts.
+async fn find_room(state: &AppState, principal: &Principal, db: &mut PgConnection) -> Result<(), ApiError> {
+    let settings = state.auth.settings();
+    if principal.who != Who::Local {
+        let limit = principal.limits.max_builds.unwrap_or(settings.builds_each);
+        let open = builds::open::of(db, principal).await?;
+        if open >= i64::from(limit) {
+            return Err(AccessError::TooManyBuilds { name: principal.name(), limit, open }.into());
+        }
+    }
+    if builds::open::in_all(db, settings.builds).await? >= i64::from(settings.builds) {
+        return Err(AccessError::QueueFull(settings.builds).into());
+    }
+    Ok(())
 }
 
 /// Holds a request to the token's limits, and gives it the labels that its build must have.

@@ -365,6 +365,38 @@ async fn a_token_has_only_so_many_builds_at_once(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "crate::store::MIGRATOR")]
+async fn builds_are_bounded_also_without_limits_of_a_token(pool: PgPool) {
+    let open = AuthSettings { builds: 1, builds_each: 1, ..AuthSettings::default() };
+    let api = TestApi::with_auth(pool.clone(), open);
+    assert_eq!(api.post_json("/builds", &[], &template()).await.status, StatusCode::ACCEPTED);
+    let refused = api.post_json("/builds", &[], &template()).await;
+    assert_eq!(refused.is_problem(429, "queue_full")["retryable"], true);
+
+    let settings = AuthSettings { builds: 4, builds_each: 2, ..AuthSettings::default() };
+    let api = TestApi::with_auth(pool, settings);
+    let admin = api.admin().await;
+    let usual = api.token(Some(&admin), json!({ "name": "a", "role": "builder" })).await;
+    let more = api.token(Some(&admin), json!({ "name": "b", "role": "builder", "max_builds": 3 })).await;
+    for (token, accepted, refused) in
+        [(&usual, 2, "too_many_builds"), (&more, 1, "queue_full"), (&admin, 0, "queue_full")]
+    {
+        for _ in 0..accepted {
+            let answer = api.build_as(token, &template()).await;
+            assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+        }
+        let answer = api.build_as(token, &template()).await;
+        answer.is_problem(429, refused);
+        assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
+    }
+    // An end makes room for whoever comes.
+    let db = &mut *api.db().await;
+    let id: uuid::Uuid =
+        sqlx::query_scalar("SELECT id FROM builds WHERE token_id IS NULL").fetch_one(&mut *db).await.unwrap();
+    set_run_state(db, BuildId(id), "osc-bsu", "failed").await;
+    assert_eq!(api.build_as(&admin, &template()).await.status, StatusCode::ACCEPTED);
+}
+
+#[sqlx::test(migrator = "crate::store::MIGRATOR")]
 async fn streams_are_bounded(pool: PgPool) {
     let settings = AuthSettings { streams: 3, streams_each: 2, ..AuthSettings::default() };
     let api = TestApi::with_auth(pool, settings);
