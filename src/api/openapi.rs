@@ -261,7 +261,7 @@ pub fn add_common_responses(document: &mut utoipa::openapi::OpenApi) {
         ))
     };
     let too_many = problem(
-        "Too many wrong tokens came from this address, too many streams are open, or too many builds of the token have not ended; `Retry-After` says when to ask again.",
+        "Too many wrong tokens came from this address, too many streams are open, or too many builds, in all or of the token, have not ended; `Retry-After` says when to ask again.",
     );
     for (path, item) in &mut document.paths.paths {
         let operations: [(&str, &mut Option<Operation>); 4] = [
