@@ -84,7 +84,8 @@ fn open_quote(text: &str) -> Option<usize> {
 }
 
 fn explain(error: &Error, text: &str) -> Broken {
-    let offset = error.location().offset().min(text.len());
+    // It may stand within a character.
+    let offset = text.floor_char_boundary(error.location().offset().min(text.len()));
     let said = error.message();
     let expected = said.split_once("expected ").map_or("", |(_, expected)| expected).trim();
     let rest = text.get(offset..).unwrap_or_default();
@@ -103,8 +104,9 @@ fn explain(error: &Error, text: &str) -> Broken {
             expected.trim_start_matches("at most ").trim_end_matches(" must be")
         )
     } else if said.contains("invalid escape sequence") {
-        // The parser stands behind the letter.
-        let (offset, letter) = text[..offset].char_indices().next_back().unwrap_or((offset, '\\'));
+        // The parser stands before or behind the letter, or within it, and no such letter is a backslash.
+        let offset = text[..offset].rfind('\\').map_or(offset, |escape| escape + 1);
+        let letter = text[offset..].chars().next().unwrap_or('\\');
         let message = format!("there is no escape `\\{letter}` in texts; known are {}", listed(expected));
         return Broken { offset, message };
     } else if rest.starts_with("${") {
@@ -141,4 +143,28 @@ fn listed(expected: &str) -> String {
         (", ", " or "),
     ];
     words.iter().fold(expected.to_owned(), |expected, (theirs, ours)| expected.replace(theirs, ours))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse::{Offsets, parse};
+
+    #[test]
+    fn an_unknown_escape_is_named_whatever_letter_it_has() {
+        for letter in ['q', '0', '߽', '語', '🥖', '\u{301}'] {
+            for text in [
+                format!("a = \"\\{letter}\"\n"),
+                format!("b \"x\\{letter}\" {{\n}}\n"),
+                format!("lo a \"= \\{letter}"),
+            ] {
+                let found = parse(&text, &Offsets::from(0)).unwrap_err();
+                let escape = text.find('\\').unwrap() + 1;
+                assert_eq!(found[0].span.start as usize, escape, "{text}: {found:?}");
+                assert!(
+                    found[0].message.contains(&format!("there is no escape `\\{letter}`")),
+                    "{text}: {found:?}"
+                );
+            }
+        }
+    }
 }
