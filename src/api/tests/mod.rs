@@ -2,6 +2,7 @@
 
 mod accepting;
 mod access;
+mod bounds;
 mod cancelling;
 mod credentials;
 mod document;
